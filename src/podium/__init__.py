@@ -1,0 +1,3 @@
+"""Podium: the production platform for language models."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,70 @@
+"""The one record of an exchange. Ledger, log line, trace and metrics are views of it; nothing else counts anything."""
+
+import msgspec
+
+__all__ = ["Event", "decode_event", "encode_event"]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """How one exchange went.
+
+    Encoded as an array: fields are only ever appended, each new one with a default, so that an older
+    journal stays readable. No prompt and no answer is in here.
+    """
+
+    id: bytes  # 16 bytes, UUID version 7: the key by which the ledger stays idempotent
+    request_id: str  # ours or the caller's `x-request-id`; printable ASCII, at most 128 characters
+    started_unix_ns: int
+    gateway: str  # name of the gateway process
+    tenant: str  # "" when the caller was not identified; likewise the two below
+    key_id: str
+    user: str  # the request's `user` or `safety_identifier` field
+    endpoint: str  # chat.completions | completions | embeddings | models | other
+    model: str  # the public name that the caller asked for; "" when it could not be read
+    version: str
+    provider: str
+    backend: str  # provider/upstream model that served, or was tried last
+    stream: bool
+    status: int  # HTTP status sent, or 499 when the caller went away before it
+    reason: str  # podium.core.reasons.Reason
+    fault: str  # podium.core.reasons.Fault
+    attempts: int  # upstream calls made
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    tokens_estimated: bool
+    price: str  # name of the Price that was applied; "" when none is known
+    cost_nanousd: int
+    bytes_in: int
+    bytes_out: int
+    # Time marks, nanoseconds after the start, in this order; -1 when the stage was not reached.
+    admitted_ns: int
+    upstream_ns: int  # the last attempt's request was handed to the transport
+    first_byte_ns: int  # first content byte of the answer, towards the caller
+    ended_ns: int  # all but the held-back last bytes were handed to the caller's connection
+    trace_id: str  # 32 hex digits; "" when the exchange is not traced
+    span_id: str  # 16 hex digits
+    parent_span_id: str
+    trace_sampled: bool
+
+    @property
+    def duration_ms(self) -> float:
+        """From the request's head to the end, milliseconds."""
+        return self.ended_ns / 1e6
+
+    @property
+    def ttft_ms(self) -> float | None:
+        """Time to first token (streamed) or to the answer, milliseconds; None when nothing was answered."""
+        return self.first_byte_ns / 1e6 if self.first_byte_ns >= 0 else None
+
+    @property
+    def time_per_output_token_ms(self) -> float | None:
+        """Milliseconds between two tokens of a streamed answer; None when it had fewer than two."""
+        if not self.stream or self.output_tokens < 2 or self.first_byte_ns < 0:  # noqa: PLR2004
+            return None
+        return (self.ended_ns - self.first_byte_ns) / 1e6 / (self.output_tokens - 1)
+
+
+encode_event = msgspec.msgpack.Encoder().encode
+decode_event = msgspec.msgpack.Decoder(Event).decode
