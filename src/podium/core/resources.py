@@ -146,9 +146,11 @@ class LimitPolicy(_Strict, frozen=True, kw_only=True):
 
     tenant: Annotated[str | None, Meta(description="The tenant that it holds for, all of its keys together.")] = None
     key: Annotated[str | None, Meta(description="The id of the key that it holds for.")] = None
-    requests_per_minute: Annotated[int | None, Meta(description="Exchanges in a minute.", ge=1)] = None
-    tokens_per_minute: Annotated[int | None, Meta(description="Input and output tokens in a minute.", ge=1)] = None
-    concurrency: Annotated[int | None, Meta(description="Exchanges at the same time.", ge=1)] = None
+    requests_per_minute: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Exchanges in a minute.")] = None
+    tokens_per_minute: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="Input and output tokens in a minute.")
+    ] = None
+    concurrency: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Exchanges at the same time.")] = None
 
     def __post_init__(self) -> None:
         if self.tenant is not None and self.key is not None:
