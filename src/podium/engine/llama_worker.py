@@ -1,0 +1,79 @@
+"""A process that serves one GGUF model with llama.cpp's own HTTP server, on the loopback interface."""
+
+import http.client
+import json
+import logging
+import signal
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+from podium.core.errors import OperatorError
+from podium.engine.model_store import ModelFiles
+from podium.engine.settings import EngineSettings
+
+__all__ = ["serve_llama"]
+
+_LOG = logging.getLogger(__name__)
+_ERRORS_ONLY = 1  # llama.cpp's verbosity
+_IDLE_POLL_S = 0.05
+
+
+def serve_llama(files: ModelFiles, *, port: int, api_key: str, settings: EngineSettings) -> int:
+    """Serve until SIGTERM or SIGINT, then finish what runs; 0. Blocks; call it on the main thread."""
+    import xllamacpp  # noqa: PLC0415 - heavy, and only this worker needs it
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        server = xllamacpp.Server(_parameters(xllamacpp, files, port=port, api_key=api_key, settings=settings))
+    except RuntimeError as error:
+        raise OperatorError(
+            f"llama.cpp could not serve {files.model.name} on port {port}: {error}",
+            hint="Is the port free, and is there enough memory for the model and `engine.context_tokens`?",
+        ) from error
+    _LOG.info("serving %s on 127.0.0.1:%d", files.model.name, port)
+    stop.wait()
+    _drain(port, api_key, settings.drain_timeout_s)
+    del server  # stops the HTTP server and joins its threads
+    return 0
+
+
+def _parameters(xllamacpp: Any, files: ModelFiles, *, port: int, api_key: str, settings: EngineSettings) -> Any:
+    params = xllamacpp.CommonParams()
+    params.model.path = str(files.weights)
+    params.model_alias = {files.model.name}
+    params.hostnames = ["127.0.0.1"]
+    params.port = port
+    params.api_keys = [api_key]
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.thread_count()
+    params.n_parallel = settings.parallel_slots
+    params.n_ctx = settings.context_tokens
+    params.cont_batching = True
+    params.cache_prompt = True
+    params.cache_ram_mib = settings.prompt_cache_mib
+    params.use_jinja = True
+    params.endpoint_metrics = True
+    params.endpoint_slots = True
+    params.offline = True  # never look for a model on a hub
+    params.ui = False
+    params.verbosity = _ERRORS_ONLY
+    return params
+
+
+def _drain(port: int, api_key: str, timeout_s: float) -> None:
+    """Wait until no slot computes; the gateway has stopped sending by now."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and _busy(port, api_key):
+        time.sleep(_IDLE_POLL_S)
+
+
+def _busy(port: int, api_key: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1.0)
+    with suppress(OSError, http.client.HTTPException, ValueError):
+        connection.request("GET", "/slots", headers={"authorization": f"Bearer {api_key}"})
+        return any(slot["is_processing"] for slot in json.loads(connection.getresponse().read()))
+    connection.close()
+    return False

@@ -1,0 +1,69 @@
+"""Settings of the models that run on this machine."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from podium.core.layout import DataFolder
+
+__all__ = ["EngineSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How local models are kept, run and watched."""
+
+    models_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder of the model files; many data folders may share one. None: `<data>/models`."},
+    )
+    fetch_timeout_s: float = field(
+        default=1800.0,
+        metadata={"help": "Longest time for fetching one model, waiting for another process that fetches it included."},
+    )
+    threads: int = field(
+        default=0, metadata={"help": "CPU threads that one model computes with; 0: one for each core."}
+    )
+    parallel_slots: int = field(
+        default=8, metadata={"help": "Chats that a worker computes at the same time; more wait in line."}
+    )
+    context_tokens: int = field(
+        default=16_384, metadata={"help": "Context of a chat worker, all slots together, tokens."}
+    )
+    prompt_cache_mib: int = field(
+        default=256, metadata={"help": "Memory for computed prompts that no slot holds any more, MiB; 0: none."}
+    )
+    embedding_batch_texts: int = field(
+        default=32, metadata={"help": "Texts that the embedding model computes in one step."}
+    )
+    embedding_queue_texts: int = field(
+        default=2048,
+        metadata={"help": "Texts that may wait for the embedding model; a request over that is answered with 503."},
+    )
+    load_timeout_s: float = field(default=120.0, metadata={"help": "Longest time until a started worker must answer."})
+    drain_timeout_s: float = field(
+        default=30.0, metadata={"help": "Longest time that a worker finishes running requests after SIGTERM."}
+    )
+    restart_backoff_min_s: float = field(
+        default=0.25, metadata={"help": "Wait before the first restart of a process; doubles with each."}
+    )
+    restart_backoff_max_s: float = field(default=15.0, metadata={"help": "Longest wait before a restart."})
+    restart_stable_s: float = field(
+        default=60.0, metadata={"help": "A process that ran this long starts again with the shortest wait."}
+    )
+    log_file_bytes: int = field(default=10_000_000, metadata={"help": "Size at which a process's log file is rotated."})
+    log_files_kept: int = field(default=3, metadata={"help": "Rotated log files kept for each process."})
+
+    def store_folder(self, data: DataFolder) -> Path:
+        """Where the model files are."""
+        return Path(self.models_dir) if self.models_dir else data.models
+
+    def thread_count(self) -> int:
+        """CPU threads for one model: the setting, or one for each core that this process may use."""
+        return self.threads or _usable_cores()
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
