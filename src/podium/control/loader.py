@@ -1,0 +1,160 @@
+"""Brings what gateways wrote to their journals into the ledger.
+
+The ledger is idempotent by event id and remembers the position of each segment in the same transaction
+as the events, so that a crash at any instant, or two loaders at once, lose and double nothing.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from podium.control.ports import Ledger
+from podium.control.waiting import Backoff, wait_for
+from podium.core.clock import Clock
+from podium.core.errors import PodiumError
+from podium.core.event import Event
+
+__all__ = ["Batch", "JournalReader", "Loader", "LoaderStatus", "Segment"]
+
+_log = structlog.get_logger("podium.control.loader")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One file of one gateway's journal."""
+
+    source: str  # names it for good, e.g. `gateway-1/000000000042.log`; never used again for another
+    size: int  # bytes that can be read now
+    closed: bool  # will not grow any more
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What was read from a segment."""
+
+    events: tuple[Event, ...]
+    position: int  # where to read on; beyond damaged records when the reader could step over them
+
+
+class JournalReader(Protocol):
+    """Where the journals of all gateways can be read. `podium.store.journal_reader` matches it by shape."""
+
+    async def segments(self) -> tuple[Segment, ...]:
+        """All segments, those of one gateway oldest first."""
+
+    async def read(self, source: str, position: int, limit: int) -> Batch:
+        """At most `limit` events from byte `position` on; none and the same position: nothing whole is there yet."""
+
+    async def delete(self, source: str) -> None:
+        """Remove a closed segment whose events are all in the ledger; no error when it is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderStatus:
+    """How far the ledger is behind the journals."""
+
+    lag_bytes: int = 0  # written to journals, not yet in the ledger
+    lag_s: float = 0.0  # since everything was last in the ledger
+    segments: int = 0
+    loaded_events: int = 0  # since this process began to lead
+    repeated_events: int = 0  # were in the ledger already
+    stuck: tuple[str, ...] = ()  # closed segments with an end that cannot be read; kept for people to look at
+    error: str = ""  # of the last round; "" when it went well
+
+
+class Loader:
+    """The loop. One at a time leads; a second one does no harm."""
+
+    def __init__(
+        self, journals: JournalReader, ledger: Ledger, clock: Clock, *, batch_events: int = 1000, poll_s: float = 0.25
+    ) -> None:
+        self._journals = journals
+        self._ledger = ledger
+        self._clock = clock
+        self._batch_events = batch_events
+        self._poll_s = poll_s
+        self._positions: dict[str, int] = {}  # of the segments that exist
+        self._stuck: set[str] = set()
+        self._caught_up_ns = clock.monotonic_ns()
+        self._segments: tuple[Segment, ...] = ()
+        self._loaded = 0
+        self._repeated = 0
+        self._error = ""
+
+    @property
+    def status(self) -> LoaderStatus:
+        """As of the last round."""
+        lag_bytes = sum(max(0, segment.size - self._positions.get(segment.source, 0)) for segment in self._segments)
+        return LoaderStatus(
+            lag_bytes=lag_bytes,
+            lag_s=(self._clock.monotonic_ns() - self._caught_up_ns) / 1e9 if lag_bytes or self._error else 0.0,
+            segments=len(self._segments),
+            loaded_events=self._loaded,
+            repeated_events=self._repeated,
+            stuck=tuple(sorted(self._stuck)),
+            error=self._error,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Load until `stop` is set. Waits longer and longer while database or disk fail."""
+        self._positions.clear()  # another process may have led since
+        backoff = Backoff(first_s=self._poll_s, most_s=15.0)
+        while not stop.is_set():
+            try:
+                await self.load_once(stop)
+            except (PodiumError, OSError) as error:
+                if not self._error:
+                    _log.warning("journals are not loaded", error=str(error))
+                self._error = str(error) or type(error).__name__
+                await wait_for(stop, backoff.next_s())
+                continue
+            if self._error:
+                _log.info("journals are loaded again")
+            self._error = ""
+            backoff.reset()
+            await wait_for(stop, self._poll_s)
+
+    async def load_once(self, stop: asyncio.Event | None = None) -> int:
+        """Load all that can be read now; returns how many events were new."""
+        before = self._loaded
+        self._segments = await self._journals.segments()
+        alive = {segment.source for segment in self._segments}
+        self._positions = {source: position for source, position in self._positions.items() if source in alive}
+        self._stuck &= alive
+        behind = False
+        for segment in self._segments:
+            if stop is not None and stop.is_set():
+                break
+            behind |= not await self._load_segment(segment)
+        if not behind:
+            self._caught_up_ns = self._clock.monotonic_ns()
+        return self._loaded - before
+
+    async def _load_segment(self, segment: Segment) -> bool:
+        """Whether everything that the segment held when it was listed is in the ledger now."""
+        source = segment.source
+        position = self._positions.get(source)
+        if position is None:
+            position = await self._ledger.position(source)
+        self._positions[source] = position
+        while position < segment.size:
+            batch = await self._journals.read(source, position, self._batch_events)
+            if batch.position <= position:
+                self._cannot_read_on(segment, position)
+                return False
+            new = await self._ledger.load(source, batch.position, batch.events)
+            self._loaded += new
+            self._repeated += len(batch.events) - new
+            self._positions[source] = position = batch.position
+        if segment.closed:
+            await self._journals.delete(source)
+            self._segments = tuple(other for other in self._segments if other.source != source)
+        return True
+
+    def _cannot_read_on(self, segment: Segment, position: int) -> None:
+        # In an open segment a record that is half written comes whole in the next round.
+        if segment.closed and segment.source not in self._stuck:
+            self._stuck.add(segment.source)
+            _log.error("journal segment cannot be read to its end", source=segment.source, position=position)
