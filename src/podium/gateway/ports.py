@@ -47,8 +47,8 @@ class Answer(Protocol):
     streamed: bool  # an event stream, still coming
     body: bytes  # of one that is not streamed: whole
 
-    async def relay(self, on_piece: Callable[[bytes], None]) -> None:
-        """Hand each piece of a streamed body to `on_piece` as it arrives, until it ends.
+    async def relay(self, on_piece: Callable[[bytes], bool]) -> None:
+        """Hand each piece of a streamed body to `on_piece` as it arrives, until it ends or `on_piece` returns False.
 
         UpstreamFailed, UpstreamTimeout: it broke off. What `on_piece` raises comes out here.
         """
