@@ -291,8 +291,11 @@ async def test_a_stalled_disk_stops_new_exchanges_until_it_answers(make_journal,
 CHILD = """
 import asyncio, os, sys
 from pathlib import Path
+import structlog
 from podium.store.journal import JournalWriter
 from podium.store.settings import JournalSettings
+
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 async def main():
     journal = JournalWriter(
