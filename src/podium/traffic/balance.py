@@ -1,0 +1,24 @@
+"""Which of a version's equal backends takes the next call."""
+
+from collections.abc import Container, Sequence
+
+__all__ = ["RoundRobin"]
+
+
+class RoundRobin:
+    """Each backend in turn. One object a pool; the pool may change its size between two calls."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def choose(self, backends: Sequence[object], excluded: Container[int] = ()) -> int | None:
+        """The index of the next backend that is not excluded; None when there is none."""
+        count = len(backends)
+        for step in range(count):
+            index = (self._next + step) % count
+            if index not in excluded:
+                self._next = index + 1
+                return index
+        return None
