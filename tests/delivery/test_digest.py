@@ -1,0 +1,66 @@
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podium.core.resources import BackendSpec, Model, Version, spec_from_builtins
+from podium.delivery.digest import version_digest, version_name
+
+LOCAL = BackendSpec(provider="local", model="smollm2")
+PLAIN = Version(backends=(LOCAL,))
+
+
+def test_the_digest_of_a_spec_never_changes():
+    """Golden: stored names of versions depend on it."""
+    assert version_digest(PLAIN) == "a0405b5f2b30"
+    full = Version(backends=(LOCAL,), parameters={"temperature": 0.2, "seed": 7}, system_prompt="Be kind.")
+    assert version_digest(full) == "16bcfbf74695"
+
+
+def test_the_name_carries_the_digest_and_is_a_valid_name():
+    name = version_name("chat", PLAIN)
+    assert name == f"chat@{version_digest(PLAIN)}"
+    assert spec_from_builtins("Model", {"version": name}) == Model(version=name)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Version(backends=(LOCAL, LOCAL)),
+        Version(backends=(BackendSpec(provider="local", model="other"),)),
+        Version(backends=(LOCAL,), parameters={"seed": 7}),
+        Version(backends=(LOCAL,), parameters={"seed": None}),
+        Version(backends=(LOCAL,), system_prompt=" "),
+    ],
+)
+def test_a_different_spec_has_a_different_digest(other):
+    assert version_digest(other) != version_digest(PLAIN)
+
+
+def test_the_order_of_backends_counts_and_the_order_of_parameters_does_not():
+    other = BackendSpec(provider="openai", model="gpt-4o")
+    assert version_digest(Version(backends=(LOCAL, other))) != version_digest(Version(backends=(other, LOCAL)))
+    one = Version(backends=(LOCAL,), parameters={"a": 1, "b": 2})
+    two = Version(backends=(LOCAL,), parameters={"b": 2, "a": 1.0})
+    assert version_digest(one) == version_digest(two)
+
+
+def test_true_is_not_one():
+    one, true = (Version(backends=(LOCAL,), parameters={"echo": value}) for value in (1, True))
+    assert version_digest(one) != version_digest(true)
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=5),
+        st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    )
+)
+def test_a_spec_that_was_stored_and_read_has_the_same_digest(parameters):
+    spec = Version(backends=(LOCAL,), parameters=parameters)
+    for codec in (msgspec.json, msgspec.msgpack):
+        try:
+            again = codec.decode(codec.encode(spec), type=Version)
+        except (OverflowError, msgspec.MsgspecError):
+            continue  # integers beyond 64 bits cannot be stored at all
+        assert version_digest(again) == version_digest(spec)
