@@ -6,11 +6,14 @@ import structlog
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from podium import __version__
+
 __all__ = ["ProcessMetrics"]
 
 _log = structlog.get_logger(__name__)
 
 _Values = Mapping[tuple[str, ...], float]
+_BUILD: _Values = {(__version__,): 1.0}
 
 
 class ProcessMetrics:
@@ -23,6 +26,7 @@ class ProcessMetrics:
         self._readers: dict[str, Callable[[], Metric]] = {}
         self._registry.register(_Collector(self._collect))
         ProcessCollector(registry=self._registry)
+        self.labelled_gauge("podium_build_info", "Always 1; the labels say what runs.", ("version",), lambda: _BUILD)
 
     def gauge(self, name: str, help_text: str, read: Callable[[], float | None]) -> None:
         """Expose what `read` returns at each scrape; None leaves the sample out. ValueError: the name is taken."""

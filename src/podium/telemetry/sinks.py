@@ -23,6 +23,10 @@ class Sinks:
     def __init__(self, settings: TelemetrySettings, *, gateway: str, descriptor: int = _STDOUT) -> None:
         """OperatorError: traces are asked for and cannot be sent."""
         self.metrics = GatewayMetrics(settings)
+        self.metrics.counter(
+            "podium_sink_failures_total", "Events that a log, trace or metric did not take.", lambda: self._failures
+        )
+        self._failures = 0
         self._observers: list[Callable[[Event], None]] = [self.metrics.observe]
         self._exchange_log: ExchangeLog | None = None
         self._close_tracer: Callable[[], None] | None = None
@@ -37,7 +41,13 @@ class Sinks:
             try:
                 observe(event)
             except Exception:  # noqa: BLE001 - a view that is ill must not end what it looks at
-                _log.exception("sink_failed", sink=getattr(observe, "__qualname__", ""))
+                self._note_failure(observe)
+
+    def _note_failure(self, observe: Callable[[Event], None]) -> None:
+        self._failures += 1
+        if self._failures.bit_count() == 1:  # the 1st, 2nd, 4th, 8th...: what fails always must not flood the log
+            name = getattr(observe, "__qualname__", "")
+            _log.error("sink_failed", sink=name, failures=self._failures, exc_info=True)
 
     async def close(self) -> None:
         """Write and send what is waiting, within the sinks' own timeouts."""

@@ -1,0 +1,55 @@
+"""The state of a gateway as gauges. `app.py` says where each figure is read."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from podium.telemetry.process_metrics import ProcessMetrics
+
+__all__ = ["GatewayReadings", "register_gateway_gauges"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayReadings:
+    """Where the figures are read, at each scrape. Each is cheap and does not wait; None: there is no such part."""
+
+    in_flight: Callable[[], int]
+    journal_accepting: Callable[[], bool]
+    journal_buffered_bytes: Callable[[], int]
+    journal_backlog_bytes: Callable[[], int]
+    snapshot_age_s: Callable[[], float | None]  # None: there is no snapshot yet
+    snapshot_revision: Callable[[], int | None]
+    queued: Callable[[], int] | None = None
+    backends_up: Callable[[], Mapping[str, bool]] | None = None
+    workers_up: Callable[[], Mapping[str, bool]] | None = None
+
+
+def register_gateway_gauges(metrics: ProcessMetrics, read: GatewayReadings) -> None:
+    """Expose them on the page of `metrics`."""
+    metrics.gauge("podium_in_flight_exchanges", "Exchanges that run.", read.in_flight)
+    metrics.gauge(
+        "podium_journal_accepting",
+        "1: finished exchanges can be recorded; 0: new ones are refused.",
+        read.journal_accepting,
+    )
+    metrics.gauge(
+        "podium_journal_buffered_bytes", "Records that wait in memory for the disk.", read.journal_buffered_bytes
+    )
+    metrics.gauge(
+        "podium_journal_backlog_bytes", "Records on disk that the ledger does not have yet.", read.journal_backlog_bytes
+    )
+    metrics.gauge("podium_snapshot_age_seconds", "Since the snapshot in use was published.", read.snapshot_age_s)
+    metrics.gauge("podium_snapshot_revision", "Revision of the snapshot in use.", read.snapshot_revision)
+    if read.queued is not None:
+        metrics.gauge("podium_queued_exchanges", "Exchanges that wait for their turn.", read.queued)
+    if read.backends_up is not None:
+        metrics.labelled_gauge(
+            "podium_backend_up", "1: the backend takes calls.", ("backend",), _states(read.backends_up)
+        )
+    if read.workers_up is not None:
+        metrics.labelled_gauge(
+            "podium_worker_up", "1: the worker on this machine is ready.", ("model",), _states(read.workers_up)
+        )
+
+
+def _states(read: Callable[[], Mapping[str, bool]]) -> Callable[[], Mapping[tuple[str, ...], float]]:
+    return lambda: {(name,): float(up) for name, up in read().items()}

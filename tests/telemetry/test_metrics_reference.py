@@ -1,0 +1,66 @@
+"""docs/reference/metrics.md names every metric, with its type, and none that does not exist."""
+
+import ast
+import re
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from podium.telemetry.gateway_gauges import GatewayReadings, register_gateway_gauges
+from podium.telemetry.settings import TelemetrySettings
+from podium.telemetry.sinks import Sinks
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/reference/metrics.md").read_text()
+DOCUMENTED = dict(re.findall(r"^\| `(podium_\w+)` \| (\w+) \|", PAGE, re.MULTILINE))
+
+
+async def test_all_metrics_of_a_gateway_are_documented_with_their_types(make_event):
+    sinks = Sinks(TelemetrySettings(exchange_log=True), gateway="gateway-1", descriptor=2)
+    register_gateway_gauges(
+        sinks.metrics,
+        GatewayReadings(
+            in_flight=lambda: 1,
+            journal_accepting=lambda: True,
+            journal_buffered_bytes=lambda: 1,
+            journal_backlog_bytes=lambda: 1,
+            snapshot_age_s=lambda: 1.0,
+            snapshot_revision=lambda: 1,
+            queued=lambda: 1,
+            backends_up=lambda: {"local/smollm2": True},
+            workers_up=lambda: {"smollm2": False},
+        ),
+    )
+    sinks.metrics.observe(make_event(status=502, reason="upstream_broken", fault="upstream", stream=True))
+    await sinks.close()
+
+    families = text_string_to_metric_families(sinks.metrics.render().decode())
+    exposed = {family.name + ("_total" if family.type == "counter" else ""): family.type for family in families}
+
+    assert {name: kind for name, kind in exposed.items() if name.startswith("podium_")} == DOCUMENTED
+    assert {name for name in exposed if name.startswith("process_")} == set(re.findall(r"`(process_\w+)`", PAGE))
+
+
+def test_metrics_that_are_registered_anywhere_are_documented():
+    found = {name for path in (ROOT / "src").rglob("*.py") for name in registered_in(path)}
+
+    assert "podium_in_flight_exchanges" in found
+    assert found <= set(DOCUMENTED), f"add to docs/reference/metrics.md: {sorted(found - set(DOCUMENTED))}"
+
+
+def registered_in(path):
+    """First arguments of calls of `gauge`, `labelled_gauge` and `counter`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or not node.args:
+            continue
+        first = node.args[0]
+        if node.func.attr in {"gauge", "labelled_gauge", "counter"} and isinstance(first, ast.Constant):
+            yield first.value
+
+
+def test_the_labels_of_the_page_are_described():
+    described = set(re.findall(r"^\| `(\w+)` \| (?!counter|gauge|histogram)", PAGE, re.MULTILINE))
+    rows = re.findall(r"^\| `podium_\w+` \| \w+ \| ([^|]*) \|", PAGE, re.MULTILINE)
+    used = {label for row in rows for label in re.findall(r"\w+", row)}
+
+    assert used == described
