@@ -11,6 +11,7 @@ reader looks for the next good one behind a damaged one.
 """
 
 import struct
+import sys
 from dataclasses import dataclass
 from enum import Enum
 from zlib import crc32
@@ -80,6 +81,7 @@ class Stop(Enum):
     END = "nothing is left"
     SHORT = "what is left looks like the start of a frame"
     DAMAGED = "what is left starts with something else"
+    ENOUGH = "the asked number of records was reached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +93,13 @@ class Scan:
     stop: Stop
 
 
-def scan_frames(data: bytes, offset: int = 0) -> Scan:
+def scan_frames(data: bytes, offset: int = 0, *, max_records: int = sys.maxsize) -> Scan:
     """Read frames from `offset` on, up to the first one that is not whole and good."""
     records: list[bytes] = []
     size = len(data)
     while offset < size:
+        if len(records) >= max_records:
+            return Scan(tuple(records), offset, Stop.ENOUGH)
         start = offset + FRAME_HEAD.size
         if start > size:
             cut_marker = data[offset : offset + 4]

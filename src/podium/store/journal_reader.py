@@ -6,6 +6,7 @@ and behind which reading goes on.
 """
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,8 +86,10 @@ def _folders(root: Path) -> list[Path]:
         return []
 
 
-def read_segment(path: Path, position: int = 0, *, max_bytes: int = _CHUNK_BYTES) -> SegmentRead:
-    """Whole records from `position` (0, or where an earlier read ended) on, about `max_bytes` of them.
+def read_segment(
+    path: Path, position: int = 0, *, max_records: int = sys.maxsize, max_bytes: int = _CHUNK_BYTES
+) -> SegmentRead:
+    """Whole records from `position` (0, or where an earlier read ended) on, up to one of the limits.
 
     A segment that was closed since it was listed is found under its closed name. FileNotFoundError: it
     is gone. OperatorError: a newer Podium wrote it.
@@ -100,12 +103,12 @@ def read_segment(path: Path, position: int = 0, *, max_bytes: int = _CHUNK_BYTES
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         # A file that is renamed right now may be read as open once more; that only puts judgement off.
-        return _read(descriptor, path, position, max(max_bytes, MAX_RECORD_BYTES + FRAME_HEAD.size))
+        return _read(descriptor, path, position, max_records, max(max_bytes, MAX_RECORD_BYTES + FRAME_HEAD.size))
     finally:
         os.close(descriptor)
 
 
-def _read(descriptor: int, path: Path, position: int, max_bytes: int) -> SegmentRead:
+def _read(descriptor: int, path: Path, position: int, max_records: int, max_bytes: int) -> SegmentRead:
     closed = not path.name.endswith(OPEN_SUFFIX)
     if position < HEADER_BYTES:
         head = os.pread(descriptor, HEADER_BYTES, 0)
@@ -121,11 +124,11 @@ def _read(descriptor: int, path: Path, position: int, max_bytes: int) -> Segment
             )
         position = HEADER_BYTES
     data = _pread_all(descriptor, max_bytes, position)
-    scan = scan_frames(data)
+    scan = scan_frames(data, max_records=max_records)
     end = position + scan.end
     if scan.stop is Stop.END:
         return SegmentRead(scan.records, end, (), closed, exhausted=len(data) < max_bytes)
-    if scan.stop is Stop.SHORT and len(data) == max_bytes:
+    if scan.stop is Stop.ENOUGH or (scan.stop is Stop.SHORT and len(data) == max_bytes):
         return SegmentRead(scan.records, end, (), closed, exhausted=False)
     return _behind_damage(descriptor, end, scan.records, closed=closed)
 

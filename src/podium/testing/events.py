@@ -1,0 +1,52 @@
+"""Events for tests."""
+
+from typing import Any
+
+from podium.core.event import Event
+from podium.core.ids import event_id
+
+__all__ = ["make_event"]
+
+_STARTED_UNIX_NS = 1_760_000_000_000_000_000
+
+
+def make_event(**changes: Any) -> Event:
+    """A plausible event of one streamed chat; `changes` replace fields. Each has an id of its own."""
+    started_unix_ns = changes.get("started_unix_ns", _STARTED_UNIX_NS)
+    fields: dict[str, Any] = {
+        "id": event_id(max(started_unix_ns, 0)),
+        "request_id": "req-1",
+        "started_unix_ns": started_unix_ns,
+        "gateway": "gateway-0",
+        "tenant": "acme",
+        "key_id": "k00000000001",
+        "user": "",
+        "endpoint": "chat.completions",
+        "model": "small",
+        "version": "small-1",
+        "provider": "local",
+        "backend": "local/smollm2",
+        "stream": True,
+        "status": 200,
+        "reason": "ok",
+        "fault": "nobody",
+        "attempts": 1,
+        "input_tokens": 100,
+        "cached_input_tokens": 40,
+        "output_tokens": 20,
+        "reasoning_tokens": 5,
+        "tokens_estimated": False,
+        "price": "small-price",
+        "cost_nanousd": 1_500,
+        "bytes_in": 700,
+        "bytes_out": 2_100,
+        "admitted_ns": 200_000,
+        "upstream_ns": 400_000,
+        "first_byte_ns": 90_000_000,
+        "ended_ns": 700_000_000,
+        "trace_id": "",
+        "span_id": "",
+        "parent_span_id": "",
+        "trace_sampled": False,
+    }
+    return Event(**(fields | changes))

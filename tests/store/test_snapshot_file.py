@@ -1,0 +1,96 @@
+import os
+import stat
+
+import pytest
+
+from podium.core.errors import OperatorError
+from podium.core.resources import Tenant
+from podium.core.snapshot import KeyEntry, KeySecret, Snapshot
+from podium.store.snapshot_file import read_snapshot, snapshot_stamp, write_snapshot
+
+KEY = b"k" * 32
+SNAPSHOT = Snapshot(
+    revision=3,
+    published_unix_s=1.5,
+    keys=(KeyEntry(id="abc", tenant="acme", name="ci", secrets=(KeySecret(digest=b"\x00\xff" * 16),)),),
+    tenants={"acme": Tenant(display_name="Acme")},
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "snapshot.bin"
+
+
+def test_a_snapshot_comes_back_as_it_was_written(path):
+    write_snapshot(path, KEY, SNAPSHOT)
+    assert read_snapshot(path, KEY) == SNAPSHOT
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert os.listdir(path.parent) == ["snapshot.bin"]
+
+
+def test_a_cut_is_noticed_at_every_byte(path):
+    write_snapshot(path, KEY, SNAPSHOT)
+    whole = path.read_bytes()
+    for size in range(len(whole)):
+        path.write_bytes(whole[:size])
+        with pytest.raises(OperatorError, match=r"is not a snapshot|is damaged"):
+            read_snapshot(path, KEY)
+
+
+def test_a_changed_byte_is_noticed_everywhere(path):
+    write_snapshot(path, KEY, SNAPSHOT)
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        changed = bytearray(whole)
+        changed[position] ^= 0x40
+        path.write_bytes(changed)
+        with pytest.raises(OperatorError):
+            read_snapshot(path, KEY)
+
+
+def test_another_key_is_refused_without_telling_either(path):
+    write_snapshot(path, KEY, SNAPSHOT)
+    with pytest.raises(OperatorError, match=r"another secret\.key") as raised:
+        read_snapshot(path, b"other" * 7)
+    assert "kkkk" not in str(raised.value) and "other" * 7 not in str(raised.value)
+
+
+def test_a_newer_format_is_named_as_such(path):
+    write_snapshot(path, KEY, SNAPSHOT)
+    data = bytearray(path.read_bytes())
+    data[8] = 2
+    path.write_bytes(data)
+    with pytest.raises(OperatorError, match="format 2") as raised:
+        read_snapshot(path, KEY)
+    assert "newer Podium" in raised.value.hint
+
+
+def test_no_file_is_told_apart_from_a_bad_one(path):
+    with pytest.raises(FileNotFoundError):
+        read_snapshot(path, KEY)
+    path.mkdir()
+    with pytest.raises(OperatorError, match="cannot be read"):
+        read_snapshot(path, KEY)
+
+
+def test_a_snapshot_that_cannot_be_written_leaves_the_old_one(path, monkeypatch):
+    write_snapshot(path, KEY, SNAPSHOT)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OperatorError, match="No space left"):
+        write_snapshot(path, KEY, Snapshot(revision=4, published_unix_s=2.0))
+    assert read_snapshot(path, KEY) == SNAPSHOT
+    assert os.listdir(path.parent) == ["snapshot.bin"]
+
+
+def test_the_stamp_changes_with_each_publication_even_of_the_same_content(path):
+    assert snapshot_stamp(path) is None
+    stamps = []
+    for _ in range(3):
+        write_snapshot(path, KEY, SNAPSHOT)
+        stamps.append(snapshot_stamp(path))
+    assert stamps[0] != stamps[1] != stamps[2]
