@@ -35,7 +35,8 @@ class Batch:
     """What was read from a segment."""
 
     events: tuple[Event, ...]
-    position: int  # where to read on; beyond damaged records when the reader could step over them
+    position: int  # where to read on
+    damaged_bytes: int = 0  # that were stepped over because they hold no readable record
 
 
 class JournalReader(Protocol):
@@ -45,7 +46,10 @@ class JournalReader(Protocol):
         """All segments, those of one gateway oldest first."""
 
     async def read(self, source: str, position: int, limit: int) -> Batch:
-        """At most `limit` events from byte `position` on; none and the same position: nothing whole is there yet."""
+        """At most `limit` events from byte `position` on; none and the same position: nothing whole is there yet.
+
+        FileNotFoundError: the segment is gone, because another loader had brought it in.
+        """
 
     async def delete(self, source: str) -> None:
         """Remove a closed segment whose events are all in the ledger; no error when it is gone."""
@@ -60,6 +64,7 @@ class LoaderStatus:
     segments: int = 0
     loaded_events: int = 0  # since this process began to lead
     repeated_events: int = 0  # were in the ledger already
+    damaged_bytes: int = 0  # of records that could not be read
     stuck: tuple[str, ...] = ()  # closed segments with an end that cannot be read; kept for people to look at
     error: str = ""  # of the last round; "" when it went well
 
@@ -81,6 +86,7 @@ class Loader:
         self._segments: tuple[Segment, ...] = ()
         self._loaded = 0
         self._repeated = 0
+        self._damaged = 0
         self._error = ""
 
     @property
@@ -93,6 +99,7 @@ class Loader:
             segments=len(self._segments),
             loaded_events=self._loaded,
             repeated_events=self._repeated,
+            damaged_bytes=self._damaged,
             stuck=tuple(sorted(self._stuck)),
             error=self._error,
         )
@@ -127,7 +134,10 @@ class Loader:
         for segment in self._segments:
             if stop is not None and stop.is_set():
                 break
-            behind |= not await self._load_segment(segment)
+            try:
+                behind |= not await self._load_segment(segment)
+            except FileNotFoundError:
+                self._forget(segment.source)
         if not behind:
             self._caught_up_ns = self._clock.monotonic_ns()
         return self._loaded - before
@@ -148,10 +158,16 @@ class Loader:
             self._loaded += new
             self._repeated += len(batch.events) - new
             self._positions[source] = position = batch.position
+            if batch.damaged_bytes:
+                self._damaged += batch.damaged_bytes
+                _log.error("journal records are damaged", source=source, before=position, bytes=batch.damaged_bytes)
         if segment.closed:
             await self._journals.delete(source)
-            self._segments = tuple(other for other in self._segments if other.source != source)
+            self._forget(source)
         return True
+
+    def _forget(self, source: str) -> None:
+        self._segments = tuple(segment for segment in self._segments if segment.source != source)
 
     def _cannot_read_on(self, segment: Segment, position: int) -> None:
         # In an open segment a record that is half written comes whole in the next round.

@@ -75,7 +75,7 @@ class KeyStore(Protocol):
     """API keys."""
 
     async def insert(self, record: ApiKeyRecord) -> None:
-        """Add a key."""
+        """Add a key; `Conflict` when its id is taken."""
 
     async def replace(self, entry: KeyEntry, *, expected: KeyEntry) -> None:
         """Change a key; `Conflict` when it is no longer `expected`."""

@@ -1,0 +1,124 @@
+"""The control plane as one object: the use cases, and the loops that run while it is open."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from podium.control.keys import Keys
+from podium.control.leader import Leader, new_holder
+from podium.control.loader import JournalReader, Loader, LoaderStatus
+from podium.control.operators import Operators
+from podium.control.ports import KeyStore, LeaderLease, Ledger, ResourceStore
+from podium.control.resources import Resources
+from podium.control.settings import ControlSettings
+from podium.control.snapshots import SnapshotPublisher, Snapshots, SnapshotStatus
+from podium.control.usage import Usage
+from podium.core.clock import Clock, SystemClock
+from podium.core.errors import PodiumError
+
+__all__ = ["ControlPlane", "PlaneStatus"]
+
+_PROBE_TIMEOUT_S = 2.0
+
+
+class PlaneStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How the control plane is. Snapshot and loader are this process's own, and stand still while another leads."""
+
+    holder: str
+    leads: bool
+    database: str  # "ok", or what is wrong
+    resource_revision: int  # -1 while the database cannot be asked
+    snapshot: SnapshotStatus
+    loader: LoaderStatus
+
+    @property
+    def ready(self) -> bool:
+        """Whether changes by operators can be made."""
+        return self.database == "ok"
+
+
+class ControlPlane:
+    """Groups the use cases and runs publisher and loader while this process leads.
+
+    `pepper` is `derive_secret(root, "api-keys")`. Either `run(stop)` or `async with`; once.
+    """
+
+    def __init__(
+        self,
+        *,
+        resource_store: ResourceStore,
+        key_store: KeyStore,
+        ledger: Ledger,
+        lease: LeaderLease,
+        journals: JournalReader,
+        publisher: SnapshotPublisher,
+        pepper: bytes,
+        settings: ControlSettings | None = None,
+        clock: Clock | None = None,
+        holder: str | None = None,
+    ) -> None:
+        settings = settings or ControlSettings()
+        self.clock = clock or SystemClock()
+        self.snapshots = Snapshots(resource_store, key_store, publisher, self.clock, poll_s=settings.poll_s)
+        self.operators = Operators(key_store, pepper, self.clock)
+        self.resources = Resources(resource_store, key_store, self.clock, changed=self.snapshots.changed)
+        self.keys = Keys(key_store, resource_store, pepper, self.clock, changed=self._key_changed)
+        self.usage = Usage(ledger)
+        self.loader = Loader(
+            journals,
+            ledger,
+            self.clock,
+            batch_events=settings.loader_batch_events,
+            poll_s=settings.loader_poll_s,
+        )
+        self.leader = Leader(
+            lease,
+            self.clock,
+            (self.snapshots.run, self.loader.run),
+            holder=holder or new_holder(),
+            ttl_s=settings.lease_ttl_s,
+        )
+        self._stop = asyncio.Event()
+        self._group = asyncio.TaskGroup()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Lead or stand by until `stop` is set."""
+        await self.leader.run(stop)
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        self._group.create_task(self.run(self._stop), name="control plane")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        cancelled = kind is asyncio.CancelledError
+        # Any other error of the body is the caller's: the loops end in their own time, and it goes on unwrapped.
+        await self._group.__aexit__(kind if cancelled else None, error if cancelled else None, traceback)
+
+    async def status(self) -> PlaneStatus:
+        """How the control plane is now; asks the database, and takes 2 seconds at most."""
+        database, revision = "ok", -1
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT_S):
+                revision = await self.resources.newest_revision()
+        except TimeoutError:
+            database = "does not answer"
+        except PodiumError as error:
+            database = error.message
+        return PlaneStatus(
+            holder=self.leader.holder,
+            leads=self.leader.leads,
+            database=database,
+            resource_revision=revision,
+            snapshot=self.snapshots.status,
+            loader=self.loader.status,
+        )
+
+    def _key_changed(self, key_id: str) -> None:
+        self.operators.forget(key_id)
+        self.snapshots.changed()

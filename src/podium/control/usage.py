@@ -1,0 +1,49 @@
+"""Sums over the ledger."""
+
+import msgspec
+
+from podium.control.ports import Ledger, UsageQuery, UsageRow
+from podium.core.errors import InvalidRequest
+
+__all__ = ["GROUPS", "Usage", "UsageReport"]
+
+GROUPS = ("tenant", "key", "model", "provider", "day")
+
+
+class UsageReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows, largest cost first, and all of them together."""
+
+    rows: tuple[UsageRow, ...]
+    total: UsageRow
+
+
+class Usage:
+    """The use case."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def report(self, query: UsageQuery) -> UsageReport:
+        """What was used; InvalidRequest for groups that do not exist and times that hold nothing."""
+        unknown = [group for group in query.by if group not in GROUPS]
+        if unknown or len(set(query.by)) != len(query.by):
+            raise InvalidRequest(f"`by` takes each of {', '.join(GROUPS)} at most once", parameter="by")
+        if query.since_unix_s is not None and query.until_unix_s is not None:  # noqa: SIM102 - two thoughts
+            if query.since_unix_s >= query.until_unix_s:
+                raise InvalidRequest("`since` must lie before `until`", parameter="since_unix_s")
+        rows = await self._ledger.usage(query)
+        return UsageReport(rows=rows, total=_sum(rows))
+
+
+def _sum(rows: tuple[UsageRow, ...]) -> UsageRow:
+    return UsageRow(
+        group={},
+        exchanges=sum(row.exchanges for row in rows),
+        errors=sum(row.errors for row in rows),
+        input_tokens=sum(row.input_tokens for row in rows),
+        cached_input_tokens=sum(row.cached_input_tokens for row in rows),
+        output_tokens=sum(row.output_tokens for row in rows),
+        reasoning_tokens=sum(row.reasoning_tokens for row in rows),
+        estimated_exchanges=sum(row.estimated_exchanges for row in rows),
+        cost_nanousd=sum(row.cost_nanousd for row in rows),
+    )

@@ -1,0 +1,113 @@
+"""Whether the declared state may become what a change makes of it. Pure: two states in, problems out.
+
+Only what the change breaks is reported, so that a state that is wrong already can be mended step by step.
+"""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from podium.control.problems import Problem
+from podium.control.specs import Key, State, same_values, values_of
+from podium.core.resources import LimitPolicy, Model, Resource, Version
+
+__all__ = ["MAX_RESOURCES", "check_change"]
+
+MAX_RESOURCES = 20_000
+
+
+def check_change(
+    before: State, after: State, *, tenants_with_keys: frozenset[str] = frozenset()
+) -> tuple[Problem, ...]:
+    """All reasons why the state may not go from `before` to `after`; none: it may."""
+    return (
+        *_changed_versions(before, after),
+        *_missing_references(before, after),
+        *_deleted_tenants(before, after, tenants_with_keys),
+        *_name_collisions(before, after),
+        *_too_many(before, after),
+    )
+
+
+def _changed_versions(before: State, after: State) -> Iterator[Problem]:
+    for key, resource in after.items():
+        old = before.get(key)
+        if key[0] == "Version" and old is not None and not same_values(values_of(old.spec), values_of(resource.spec)):
+            yield Problem(
+                message="a Version never changes; declare the new spec under a new name and point the Model to it",
+                kind=resource.kind,
+                name=resource.name,
+                path="spec",
+                conflict=True,
+            )
+
+
+def _references(resource: Resource) -> Iterator[tuple[str, Key]]:
+    """The key path of each reference and what it names. Keys of a LimitPolicy are records, not resources."""
+    match resource.spec:
+        case Version(backends=backends):
+            for index, backend in enumerate(backends):
+                yield f"spec.backends[{index}].provider", ("Provider", backend.provider)
+        case Model(version=version):
+            yield "spec.version", ("Version", version)
+        case LimitPolicy(tenant=str(tenant)):
+            yield "spec.tenant", ("Tenant", tenant)
+
+
+def _missing_references(before: State, after: State) -> Iterator[Problem]:
+    for key, resource in after.items():
+        for path, target in _references(resource):
+            if target in after:
+                continue
+            if target in before:
+                yield Problem(
+                    message=f"is still used by {resource.kind}/{resource.name} ({path})",
+                    kind=target[0],
+                    name=target[1],
+                    conflict=True,
+                )
+            elif before.get(key) is not resource:
+                message = f"there is no {target[0]} `{target[1]}`{_suggestion(target, after)}"
+                yield Problem(message=message, kind=resource.kind, name=resource.name, path=path)
+
+
+def _suggestion(target: Key, after: State) -> str:
+    near = get_close_matches(target[1], [name for kind, name in after if kind == target[0]], 1)
+    return f"; did you mean `{near[0]}`?" if near else ""
+
+
+def _deleted_tenants(before: State, after: State, tenants_with_keys: frozenset[str]) -> Iterator[Problem]:
+    for kind, name in before.keys() - after.keys():
+        if kind == "Tenant" and name in tenants_with_keys:
+            yield Problem(
+                message="the tenant still has API keys; revoke them first", kind=kind, name=name, conflict=True
+            )
+
+
+def _name_collisions(before: State, after: State) -> Iterator[Problem]:
+    """Names and aliases of models are one set: what a client asks for means one model."""
+    known = _uses_of_public_names(before)
+    for name, uses in _uses_of_public_names(after).items():
+        if len(uses) == 1 or uses == known.get(name):
+            continue
+        unchanged_first = sorted(uses, key=lambda use: before.get(("Model", use[0])) is not after["Model", use[0]])
+        owner = unchanged_first[0][0]
+        for model, path in unchanged_first[1:]:
+            whose = "this Model" if owner == model else f"Model/{owner}"
+            message = f"`{name}` is a name or alias of {whose} already"
+            yield Problem(message=message, kind="Model", name=model, path=path)
+
+
+def _uses_of_public_names(state: State) -> dict[str, list[tuple[str, str]]]:
+    """For each public name the models that have it, with the key path where they say so."""
+    uses: dict[str, list[tuple[str, str]]] = {}
+    for resource in state.values():
+        if isinstance(resource.spec, Model):
+            uses.setdefault(resource.name, []).append((resource.name, "name"))
+            for index, alias in enumerate(resource.spec.aliases):
+                uses.setdefault(alias, []).append((resource.name, f"spec.aliases[{index}]"))
+    return uses
+
+
+def _too_many(before: State, after: State) -> Iterator[Problem]:
+    if len(after) > MAX_RESOURCES and len(after) > len(before):
+        yield Problem(message=f"more than {MAX_RESOURCES} resources", conflict=True)

@@ -1,0 +1,277 @@
+"""The control plane's store in memory: the same promises as the SQL store, for tests and demonstrations.
+
+`down` makes every call raise Unavailable, as a database that cannot be reached does.
+"""
+
+import asyncio
+from collections import defaultdict
+from datetime import UTC, datetime
+
+import msgspec
+
+from podium.control.loader import Batch, Segment
+from podium.control.ports import ApiKeyRecord, Change, Revision, UsageQuery, UsageRow
+from podium.core.clock import Clock, SystemClock
+from podium.core.errors import Conflict, Unavailable
+from podium.core.event import Event
+from podium.core.resources import Kind, Resource, spec_from_builtins
+from podium.core.snapshot import KeyEntry, Snapshot
+
+__all__ = [
+    "MemoryJournals",
+    "MemoryKeyStore",
+    "MemoryLeaderLease",
+    "MemoryLedger",
+    "MemoryPublisher",
+    "MemoryResourceStore",
+]
+
+
+class _Switch:
+    """What all of them share: a database that can be down, and that answers no sooner than others had a turn."""
+
+    def __init__(self) -> None:
+        self.down = False
+
+    async def _reach(self) -> None:
+        await asyncio.sleep(0)
+        if self.down:
+            raise Unavailable("the database cannot be reached", retry_after_s=1.0)
+
+
+class MemoryResourceStore(_Switch):
+    """Matches `ResourceStore`."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__()
+        self._clock = clock or SystemClock()
+        self._resources: dict[tuple[Kind, str], Resource] = {}
+        self._revisions: list[Revision] = []
+
+    async def current(self) -> tuple[int, tuple[Resource, ...]]:
+        """The newest revision's number and all resources, ordered by kind and name."""
+        await self._reach()
+        return len(self._revisions), tuple(self._resources[key] for key in sorted(self._resources))
+
+    async def commit(
+        self, *, expected: int, author: str, message: str, changes: tuple[Change, ...], undoes: int | None = None
+    ) -> Revision:
+        """Write `changes` as revision `expected` + 1; Conflict when the newest is not `expected`."""
+        await self._reach()
+        if expected != len(self._revisions):
+            raise Conflict(f"the newest revision is {len(self._revisions)}, not {expected}")
+        after = dict(self._resources)
+        for change in changes:
+            if change.after is None:
+                after.pop((change.kind, change.name), None)
+            else:
+                spec = spec_from_builtins(change.kind, change.after)
+                after[change.kind, change.name] = Resource(change.kind, change.name, spec)
+        revision = Revision(
+            number=expected + 1,
+            author=author,
+            message=message,
+            created_unix_s=self._clock.unix_ns() / 1e9,
+            changes=changes,
+            undoes=undoes,
+        )
+        self._resources = after
+        self._revisions.append(revision)
+        return revision
+
+    async def revisions(self, *, before: int | None, limit: int) -> tuple[Revision, ...]:
+        """Newest first, numbers below `before`."""
+        await self._reach()
+        known = self._revisions if before is None else self._revisions[: max(before - 1, 0)]
+        return tuple(known[::-1][:limit])
+
+    async def revision(self, number: int) -> Revision | None:
+        """One revision."""
+        await self._reach()
+        return self._revisions[number - 1] if 0 < number <= len(self._revisions) else None
+
+
+class MemoryKeyStore(_Switch):
+    """Matches `KeyStore`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: dict[str, ApiKeyRecord] = {}
+        self._changes = 0
+
+    async def insert(self, record: ApiKeyRecord) -> None:
+        """Add a key; Conflict when its id is taken."""
+        await self._reach()
+        if record.entry.id in self._records:
+            raise Conflict(f"there is a key `{record.entry.id}` already")
+        self._records[record.entry.id] = record
+        self._changes += 1
+
+    async def replace(self, entry: KeyEntry, *, expected: KeyEntry) -> None:
+        """Change a key; Conflict when it is no longer `expected`."""
+        await self._reach()
+        record = self._records.get(entry.id)
+        if record is None or record.entry != expected:
+            raise Conflict(f"key `{entry.id}` was changed in between")
+        self._records[entry.id] = msgspec.structs.replace(record, entry=entry)
+        self._changes += 1
+
+    async def find(self, key_id: str) -> ApiKeyRecord | None:
+        """One key."""
+        await self._reach()
+        return self._records.get(key_id)
+
+    async def all(self) -> tuple[ApiKeyRecord, ...]:
+        """Every key, oldest first, revoked ones too."""
+        await self._reach()
+        return tuple(sorted(self._records.values(), key=lambda record: (record.created_unix_s, record.entry.id)))
+
+    async def change_number(self) -> int:
+        """A number that grows with each insert and replace."""
+        await self._reach()
+        return self._changes
+
+
+class MemoryLedger(_Switch):
+    """Matches `Ledger`; keeps every event, so it is for small numbers of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: dict[bytes, Event] = {}
+        self._positions: dict[str, int] = {}
+
+    async def load(self, source: str, position: int, events: tuple[Event, ...]) -> int:
+        """Add events and remember how far `source` was read; returns how many were new."""
+        await self._reach()
+        before = len(self.events)
+        for event in events:
+            self.events.setdefault(event.id, event)
+        self._positions[source] = position
+        return len(self.events) - before
+
+    async def position(self, source: str) -> int:
+        """How far `source` was read, bytes; 0 when never."""
+        await self._reach()
+        return self._positions.get(source, 0)
+
+    async def usage(self, query: UsageQuery) -> tuple[UsageRow, ...]:
+        """Sums, largest cost first."""
+        await self._reach()
+        groups: dict[tuple[str, ...], list[Event]] = defaultdict(list)
+        for event in self.events.values():
+            if _is_asked_for(event, query):
+                groups[tuple(_group_value(event, by) for by in query.by)].append(event)
+        if not query.by and not groups:
+            groups[()] = []
+        rows = [_row(dict(zip(query.by, values, strict=True)), events) for values, events in groups.items()]
+        return tuple(sorted(rows, key=lambda row: (-row.cost_nanousd, tuple(row.group.values()))))
+
+
+def _is_asked_for(event: Event, query: UsageQuery) -> bool:
+    started = event.started_unix_ns / 1e9
+    return (
+        (query.since_unix_s is None or started >= query.since_unix_s)
+        and (query.until_unix_s is None or started < query.until_unix_s)
+        and (query.tenant is None or event.tenant == query.tenant)
+        and (query.key_id is None or event.key_id == query.key_id)
+        and (query.model is None or event.model == query.model)
+    )
+
+
+def _group_value(event: Event, by: str) -> str:
+    match by:
+        case "day":
+            return datetime.fromtimestamp(event.started_unix_ns / 1e9, UTC).date().isoformat()
+        case "key":
+            return event.key_id
+        case _:
+            return str(getattr(event, by))
+
+
+def _row(group: dict[str, str], events: list[Event]) -> UsageRow:
+    return UsageRow(
+        group=group,
+        exchanges=len(events),
+        errors=sum(event.status >= 400 for event in events),  # noqa: PLR2004 - HTTP's first error
+        input_tokens=sum(event.input_tokens for event in events),
+        cached_input_tokens=sum(event.cached_input_tokens for event in events),
+        output_tokens=sum(event.output_tokens for event in events),
+        reasoning_tokens=sum(event.reasoning_tokens for event in events),
+        estimated_exchanges=sum(event.tokens_estimated for event in events),
+        cost_nanousd=sum(event.cost_nanousd for event in events),
+    )
+
+
+class MemoryLeaderLease(_Switch):
+    """Matches `LeaderLease`."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        super().__init__()
+        self._clock = clock or SystemClock()
+        self.holder = ""
+        self._until_ns = 0
+
+    async def acquire(self, holder: str, ttl_s: float) -> bool:
+        """Take or renew the lease; False when another holds it."""
+        await self._reach()
+        now_ns = self._clock.monotonic_ns()
+        if self.holder not in ("", holder) and now_ns < self._until_ns:
+            return False
+        self.holder, self._until_ns = holder, now_ns + int(ttl_s * 1e9)
+        return True
+
+    async def release(self, holder: str) -> None:
+        """Give it up."""
+        await self._reach()
+        if self.holder == holder:
+            self.holder = ""
+
+
+class MemoryPublisher:
+    """Matches `SnapshotPublisher`."""
+
+    def __init__(self) -> None:
+        self.published: list[Snapshot] = []
+
+    async def last_revision(self) -> int:
+        """The number of what was published last."""
+        return self.published[-1].revision if self.published else 0
+
+    async def publish(self, snapshot: Snapshot) -> None:
+        """Replace what is published."""
+        self.published.append(snapshot)
+
+
+class MemoryJournals:
+    """Matches `JournalReader`; a position is a number of events."""
+
+    def __init__(self) -> None:
+        self.written: dict[str, list[Event]] = {}
+        self.closed: set[str] = set()
+
+    def append(self, source: str, *events: Event) -> None:
+        """What a gateway writes."""
+        self.written.setdefault(source, []).extend(events)
+
+    def close(self, source: str) -> None:
+        """The gateway goes on in another segment."""
+        self.closed.add(source)
+
+    async def segments(self) -> tuple[Segment, ...]:
+        """All segments, by name."""
+        return tuple(
+            Segment(source, len(events), closed=source in self.closed)
+            for source, events in sorted(self.written.items())
+        )
+
+    async def read(self, source: str, position: int, limit: int) -> Batch:
+        """At most `limit` events from `position` on."""
+        if source not in self.written:
+            raise FileNotFoundError(source)
+        events = tuple(self.written[source][position : position + limit])
+        return Batch(events, position + len(events))
+
+    async def delete(self, source: str) -> None:
+        """Remove a closed segment."""
+        self.written.pop(source, None)
+        self.closed.discard(source)
