@@ -14,7 +14,9 @@ Headers = list[tuple[bytes, bytes]]
 class Caller(Protocol):
     """The connection that one request came on, and its one answer goes to."""
 
-    headers: Mapping[bytes, bytes]  # names in lower case; of repeated ones the last
+    @property
+    def headers(self) -> Mapping[bytes, bytes]:
+        """Names in lower case; of repeated ones the last."""
 
     @property
     def gone(self) -> bool:
@@ -42,10 +44,21 @@ class Caller(Protocol):
 class Answer(Protocol):
     """An upstream's answer, its head read."""
 
-    status: int
-    headers: Mapping[bytes, bytes]
-    streamed: bool  # an event stream, still coming
-    body: bytes  # of one that is not streamed: whole
+    @property
+    def status(self) -> int:
+        """HTTP's."""
+
+    @property
+    def headers(self) -> Mapping[bytes, bytes]:
+        """Names in lower case; of repeated ones the last."""
+
+    @property
+    def streamed(self) -> bool:
+        """True for an event stream, which is still to come."""
+
+    @property
+    def body(self) -> bytes:
+        """The whole body of an answer that is not streamed."""
 
     async def relay(self, on_piece: Callable[[bytes], bool]) -> None:
         """Hand each piece of a streamed body to `on_piece` as it arrives, until it ends or `on_piece` returns False.
@@ -66,10 +79,25 @@ class Answer(Protocol):
 class Upstream(Protocol):
     """One model at one provider."""
 
-    label: str  # provider/model
-    provider: str
-    model: str
-    reports_stream_usage: bool
+    @property
+    def label(self) -> str:
+        """provider/model."""
+
+    @property
+    def provider(self) -> str:
+        """The provider's name."""
+
+    @property
+    def model(self) -> str:
+        """The model's name there."""
+
+    @property
+    def reports_stream_usage(self) -> bool:
+        """True when it may be asked for usage on every stream."""
+
+    @property
+    def total_s(self) -> float:
+        """How long one exchange may take, all attempts together."""
 
     async def call(self, endpoint: str, body: bytes, *, headers: Headers, deadline_s: float) -> Answer:
         """Send one request and read the head of its answer, or all of it when it is no stream.
@@ -79,13 +107,13 @@ class Upstream(Protocol):
 
 
 class UpstreamFactory(Protocol):
-    """Makes upstreams and owns their connections."""
+    """Makes upstreams and owns their connections, which outlive a change of the snapshot."""
 
     def upstream(self, provider: str, spec: Provider, model: str) -> Upstream | None:
         """The upstream for a model of a provider; None when it cannot be called (its secret is missing, say)."""
 
-    def retain(self, providers: Mapping[str, Provider]) -> None:
-        """Close the idle connections of providers that are no longer declared."""
+    def retire_unused(self) -> None:
+        """Give up the connections of what was not asked for since the last time; running calls finish."""
 
 
 class Journal(Protocol):

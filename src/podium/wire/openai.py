@@ -20,6 +20,7 @@ __all__ = [
     "Request",
     "StreamEvent",
     "answer_text",
+    "encode_json",
     "error_body",
     "error_event",
     "model_list",
@@ -120,7 +121,8 @@ class Change(msgspec.Struct, frozen=True):
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_encode = msgspec.json.Encoder().encode
+encode_json = msgspec.json.Encoder().encode
+_encode = encode_json
 
 
 def rewrite_request(body: bytes, change: Change) -> bytes:

@@ -1,0 +1,72 @@
+"""What an upstream's whole answer means for the caller."""
+
+from podium.core.errors import PodiumError, UpstreamError, UpstreamFailed
+from podium.core.reasons import Fault, Reason
+from podium.gateway.ports import Answer
+
+__all__ = ["RejectedByUpstream", "refusal"]
+
+_OK = 200
+_CREDENTIALS = (401, 403)
+_TOO_MANY = 429
+_FIRST_CALLER_ERROR = 400
+_FIRST_SERVER_ERROR = 500
+_OVERLOADED = (503, 529)  # 529: Anthropic's word for overloaded
+_MAX_RETRY_AFTER_S = 3600.0
+
+
+class RejectedByUpstream(PodiumError):
+    """The model's server says that the request is wrong: its own words are the best ones.
+
+    `body` is what it said, passed on when it is JSON, else empty.
+    """
+
+    fault = Fault.CALLER
+    status = 400
+    default_reason = Reason.UPSTREAM_REJECTED
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__("The model's server rejected the request.", status=answer.status)
+        json = answer.headers.get(b"content-type", b"").startswith(b"application/json")
+        self.body = answer.body if json and answer.body.startswith(b"{") else b""
+
+
+def refusal(answer: Answer, *, streamed: bool) -> PodiumError | None:
+    """None when the answer is what was asked for, else what to make of it."""
+    status = answer.status
+    if status == _OK and answer.streamed == streamed and b"content-encoding" not in answer.headers:
+        return None
+    if status < _FIRST_CALLER_ERROR:
+        return UpstreamFailed(
+            "The model's server answered in another form than was asked for.",
+            reason=Reason.UPSTREAM_INVALID,
+            hint="Redirects are not followed: correct the provider's `base_url`.",
+        )
+    if status == _TOO_MANY:
+        return UpstreamError(
+            "The model's server has too many requests.",
+            reason=Reason.UPSTREAM_RATE_LIMITED,
+            status=_TOO_MANY,
+            retry_after_s=_retry_after_s(answer),
+        )
+    if status in _CREDENTIALS:
+        return UpstreamError(
+            "The model's server refused Podium's credentials.",
+            hint="Check the provider's `api_key` and `headers`.",
+        )
+    if status < _FIRST_SERVER_ERROR:
+        return RejectedByUpstream(answer)
+    return UpstreamError(
+        "The model's server failed.",
+        status=503 if status in _OVERLOADED else None,
+        retry_after_s=_retry_after_s(answer),
+    )
+
+
+def _retry_after_s(answer: Answer) -> float | None:
+    """The answer's Retry-After in seconds; a date is not read."""
+    try:
+        seconds = float(answer.headers.get(b"retry-after", b""))
+    except ValueError:
+        return None
+    return min(seconds, _MAX_RETRY_AFTER_S) if seconds >= 0 else None

@@ -1,0 +1,152 @@
+"""The life of one exchange. `_serve` reads like the list in docs/architecture.md, top to bottom.
+
+Stages that decide at once are in `stages`, the upstream call in `call`, the end in `landing`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from podium.core.clock import Clock
+from podium.core.errors import ClientGone, InternalError, PodiumError, Unavailable
+from podium.core.exchange import Exchange
+from podium.core.reasons import Reason
+from podium.gateway import stages
+from podium.gateway.call import Call
+from podium.gateway.landing import Landing, Outcome, json_headers
+from podium.gateway.ports import Caller, EventSink, Journal
+from podium.gateway.settings import GatewaySettings
+from podium.gateway.settle import Settler
+from podium.gateway.world import Principal, World
+from podium.traffic.limits import Limiter
+
+__all__ = ["Flight", "View", "Worlds"]
+
+View = Callable[[World, Principal], bytes]
+_Serve = Callable[[Exchange, Caller, Outcome], Awaitable[None]]
+
+
+class Worlds(Protocol):
+    """Where the current world is."""
+
+    @property
+    def current(self) -> World | None:
+        """None before the first snapshot."""
+
+
+class Flight:
+    """Handles exchanges; one object a gateway process."""
+
+    def __init__(
+        self,
+        *,
+        worlds: Worlds,
+        journal: Journal,
+        sinks: tuple[EventSink, ...],
+        settings: GatewaySettings,
+        pepper: bytes,
+        clock: Clock,
+    ) -> None:
+        self.in_flight = 0
+        self._worlds = worlds
+        self._journal = journal
+        self._sinks = sinks
+        self._settings = settings
+        self._pepper = pepper
+        self._clock = clock
+        self._limiter = Limiter(settings.limited_subjects)
+        self._settler = Settler()
+
+    async def fly(self, exchange: Exchange, caller: Caller) -> None:
+        """Carry a model call from its head to its last byte. Every way out of here ends in one event."""
+        await self._end_in_one_event(exchange, caller, self._serve)
+
+    async def _serve(self, exchange: Exchange, caller: Caller, outcome: Outcome) -> None:
+        """The stages, in order. Screening and caching have their place behind `admit`, when they come."""
+        world = self._world()
+        principal = self._identify(exchange, caller, world)
+        request, body = await stages.read(exchange, caller)
+        model = stages.permit(exchange, principal, request, world)
+        outcome.grant = stages.admit(exchange, principal, request, self._limiter, self._settings, self._clock)
+        pool = stages.choose_pool(exchange, model, world)
+        await Call(exchange, caller, request, body, pool, outcome, self._clock).run()
+
+    async def view(self, exchange: Exchange, caller: Caller, render: View) -> None:
+        """Answer from what the gateway knows, without a model."""
+
+        async def serve(exchange: Exchange, caller: Caller, outcome: Outcome) -> None:
+            world = self._world()
+            principal = self._identify(exchange, caller, world)
+            outcome.headers, outcome.body = json_headers(exchange), render(world, principal)
+            exchange.status = 200
+
+        await self._end_in_one_event(exchange, caller, serve)
+
+    def reject(self, exchange: Exchange, caller: Caller, error: PodiumError) -> None:
+        """End an exchange that no endpoint takes."""
+        exchange.fail(error)
+        self._land(exchange, caller, Outcome())
+
+    async def _end_in_one_event(self, exchange: Exchange, caller: Caller, serve: _Serve) -> None:
+        self.in_flight += 1
+        outcome = Outcome()
+        try:
+            await serve(exchange, caller, outcome)
+        except PodiumError as error:
+            exchange.fail(error)
+        except asyncio.CancelledError:
+            exchange.fail(_interrupted(caller))
+        except Exception:
+            exchange.fail(InternalError("Podium failed. The request id helps to find out why."))
+            raise
+        finally:
+            await self._settler.settle(exchange, outcome)
+            self._settle_limits(exchange, outcome)
+            self.in_flight -= 1
+            self._land(exchange, caller, outcome)
+
+    def _world(self) -> World:
+        world = self._worlds.current
+        if world is None:
+            hint = "No snapshot yet: does `podium control` run?"
+            raise Unavailable("Podium is starting.", retry_after_s=1.0, hint=hint)
+        if not self._journal.accepting:
+            raise Unavailable(
+                "Podium cannot record exchanges right now.",
+                reason=Reason.JOURNAL_UNAVAILABLE,
+                retry_after_s=5.0,
+                hint="Is the disk of the data folder full?",
+            )
+        return world
+
+    def _identify(self, exchange: Exchange, caller: Caller, world: World) -> Principal:
+        authorization = caller.headers.get(b"authorization")
+        unix_s = exchange.started_unix_ns / 1e9
+        principal = stages.identify(exchange, authorization, world, pepper=self._pepper, unix_s=unix_s)
+        stages.permit_endpoint(principal, exchange.endpoint)
+        return principal
+
+    def _settle_limits(self, exchange: Exchange, outcome: Outcome) -> None:
+        if outcome.grant is None:
+            return
+        if outcome.cost_nothing:
+            self._limiter.release(outcome.grant, self._clock.monotonic_ns())
+        else:
+            self._limiter.settle(outcome.grant, exchange.usage.total_tokens, self._clock.monotonic_ns())
+
+    def _land(self, exchange: Exchange, caller: Caller, outcome: Outcome) -> None:
+        """Record, then give the caller the last byte."""
+        event = exchange.to_event(
+            gateway=self._settings.name, bytes_out=outcome.bytes_out, ended_at_ns=self._clock.monotonic_ns()
+        )
+        landing = Landing(exchange, caller, outcome, event, self._sinks)
+        if exchange.key_id and exchange.reason is not Reason.JOURNAL_UNAVAILABLE:
+            landing.record(self._journal)
+        else:
+            landing(None)  # an exchange of nobody costs nobody anything: it is counted, not kept
+
+
+def _interrupted(caller: Caller) -> PodiumError:
+    if caller.gone:
+        return ClientGone("The caller closed the connection.")
+    return Unavailable("Podium is shutting down.", reason=Reason.DRAINING, retry_after_s=1.0)

@@ -1,0 +1,64 @@
+"""Follows the published snapshot: read beside the traffic, compiled, swapped in one assignment."""
+
+import asyncio
+from typing import Protocol
+
+import structlog
+
+from podium.core.errors import OperatorError
+from podium.core.snapshot import Snapshot
+from podium.gateway.ports import UpstreamFactory
+from podium.gateway.world import World
+
+__all__ = ["SnapshotFollower", "SnapshotSource"]
+
+log = structlog.get_logger(__name__)
+
+
+class SnapshotSource(Protocol):
+    """Where snapshots are published. Both methods block and are called in a thread."""
+
+    def stamp(self) -> object | None:
+        """A value that differs whenever what is published differs; None when nothing is."""
+
+    def read(self) -> Snapshot:
+        """The published snapshot; OperatorError when it is damaged or was not sealed with our secret."""
+
+
+class SnapshotFollower:
+    """Holds the current world (podium.gateway.flight.Worlds)."""
+
+    def __init__(self, source: SnapshotSource, upstreams: UpstreamFactory, *, poll_s: float) -> None:
+        self.current: World | None = None
+        self._source = source
+        self._upstreams = upstreams
+        self._poll_s = poll_s
+        self._stamp: object | None = None
+
+    async def run(self) -> None:
+        """Look for a new snapshot, forever."""
+        while True:
+            await self.look()
+            await asyncio.sleep(self._poll_s)
+
+    async def look(self) -> None:
+        """Install what is published, if it is new. A snapshot that cannot be read leaves the current one in place."""
+        stamp = await asyncio.to_thread(self._source.stamp)
+        if stamp is None or stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            snapshot = await asyncio.to_thread(self._source.read)
+        except OperatorError as error:
+            log.error(  # noqa: TRY400 - our own error; its stack says nothing
+                "snapshot_unreadable", error=error.message, hint=error.hint
+            )
+            return
+        if self.current is None or snapshot.revision != self.current.snapshot.revision:
+            self.install(snapshot)
+
+    def install(self, snapshot: Snapshot) -> None:
+        """Compile a snapshot and make it the current world; running exchanges keep theirs."""
+        self.current = World(snapshot, self._upstreams)
+        self._upstreams.retire_unused()
+        log.info("snapshot_installed", revision=snapshot.revision, models=len(snapshot.models), keys=len(snapshot.keys))

@@ -1,0 +1,115 @@
+"""The end of an exchange: recorded first, then the caller gets the last byte, then every view is told."""
+
+from podium.core.errors import PodiumError, Unavailable
+from podium.core.event import Event, encode_event
+from podium.core.exchange import Exchange
+from podium.core.reasons import Reason
+from podium.core.usage import Usage
+from podium.gateway.answers import RejectedByUpstream
+from podium.gateway.ports import Caller, EventSink, Headers, Journal
+from podium.gateway.world import Backend
+from podium.traffic.limits import Grant
+from podium.wire.openai import error_body, error_event
+
+__all__ = ["JSON", "Landing", "Outcome", "headers_of", "json_headers"]
+
+JSON: Headers = [(b"content-type", b"application/json")]
+_CHALLENGE = (b"www-authenticate", b"Bearer")
+
+
+class Outcome:
+    """What a call leaves behind for settling and for the caller."""
+
+    __slots__ = (
+        "backend",
+        "body",
+        "bytes_out",
+        "cost_nothing",
+        "grant",
+        "headers",
+        "request_body",
+        "sample",
+        "streaming",
+        "tail",
+        "usage",
+    )
+
+    def __init__(self) -> None:
+        self.backend: Backend | None = None  # the last one tried
+        self.grant: Grant | None = None  # what was taken from limits
+        self.cost_nothing = True  # no model has worked for it: limits get everything back
+        self.usage: Usage | None = None  # as the upstream reported it
+        self.request_body = b""
+        self.body = b""  # of a whole answer
+        self.headers: Headers = []
+        self.streaming = False  # the caller has the head of a streamed answer
+        self.tail = b""  # the last bytes of a streamed answer, held back
+        self.sample: tuple[str, float] | None = None  # see StreamRelay.sample
+        self.bytes_out = 0
+
+
+class Landing:
+    """Runs once the journal has the event (or cannot take it)."""
+
+    __slots__ = ("_caller", "_event", "_exchange", "_outcome", "_sinks")
+
+    def __init__(
+        self, exchange: Exchange, caller: Caller, outcome: Outcome, event: Event, sinks: tuple[EventSink, ...]
+    ) -> None:
+        self._exchange = exchange
+        self._caller = caller
+        self._outcome = outcome
+        self._event = event
+        self._sinks = sinks
+
+    def record(self, journal: Journal) -> None:
+        """Hand the event to the journal; the rest follows when it is written."""
+        journal.append(encode_event(self._event), self)
+
+    def __call__(self, failure: OSError | None) -> None:
+        """Give the caller its last bytes, then tell the views."""
+        if failure is None:
+            self._deliver(self._exchange.error)
+        else:
+            self._deliver(_unrecorded())
+        for sink in self._sinks:
+            sink.observe(self._event)
+
+    def _deliver(self, error: PodiumError | None) -> None:
+        caller, outcome = self._caller, self._outcome
+        if caller.gone:
+            return
+        if error is None:
+            if outcome.streaming:
+                caller.finish(outcome.tail)
+            else:
+                caller.send(200, outcome.headers, outcome.body)
+        elif outcome.streaming:
+            caller.finish(error_event(error))
+        else:
+            body = error.body if isinstance(error, RejectedByUpstream) and error.body else error_body(error)
+            caller.send(error.status, self._error_headers(error), body)
+
+    def _error_headers(self, error: PodiumError) -> Headers:
+        headers = json_headers(self._exchange)
+        if error.retry_after_s is not None:
+            headers.append((b"retry-after", b"%d" % max(1, -int(-error.retry_after_s // 1))))
+        if error.status == 401:  # noqa: PLR2004 - RFC 9110, section 15.5.2
+            headers.append(_CHALLENGE)
+        return headers
+
+
+def headers_of(exchange: Exchange) -> Headers:
+    """The headers that every answer has."""
+    return [(b"x-request-id", exchange.request_id.encode())]
+
+
+def json_headers(exchange: Exchange) -> Headers:
+    """The headers of an answer in JSON."""
+    return JSON + headers_of(exchange)
+
+
+def _unrecorded() -> Unavailable:
+    return Unavailable(
+        "Podium could not record this exchange, so its answer is withheld.", reason=Reason.JOURNAL_UNAVAILABLE
+    )

@@ -1,0 +1,161 @@
+"""A streamed answer on its way from the upstream to the caller.
+
+Rules
+1. Whole events only, as the bytes they came in. Only what has to be understood is decoded: everything up to
+   the first content, usage, why a choice ended, errors, and the end.
+2. Nothing is sent before the first content: until then a failure can be answered with an honest status, or by
+   another backend. What came before it goes out with it.
+3. The closing [DONE] is held back until the exchange is recorded. Without it a stream is broken, unless the
+   upstream ended it properly after saying why each choice ended.
+"""
+
+from collections.abc import Callable
+
+from podium.core.errors import UpstreamFailed
+from podium.core.reasons import Reason
+from podium.core.usage import Usage
+from podium.gateway.ports import Answer, Caller, Headers
+from podium.wire.openai import StreamEvent, read_stream_event
+from podium.wire.sse import SseFramer, split_events
+
+__all__ = ["StreamRelay"]
+
+_MAX_HELD_BYTES = 64 * 1024  # of events before the first content
+_SAMPLE_BYTES = 8 * 1024  # of a stream, kept to estimate its tokens when the upstream does not report them
+
+
+class StreamRelay:
+    """Relays one attempt's stream. `committed` once a byte of it has gone to the caller."""
+
+    __slots__ = (
+        "_answer",
+        "_caller",
+        "_committed_at",
+        "_framer",
+        "_headers",
+        "_held",
+        "_hide_usage",
+        "_sample",
+        "_sample_size",
+        "bytes_out",
+        "committed",
+        "done",
+        "events",
+        "finished",
+        "usage",
+    )
+
+    def __init__(
+        self, answer: Answer, caller: Caller, headers: Headers, *, hide_usage: bool, committed_at: Callable[[], None]
+    ) -> None:
+        self._answer = answer
+        self._caller = caller
+        self._headers = headers
+        self._hide_usage = hide_usage
+        self._committed_at = committed_at
+        self._framer = SseFramer()
+        self._held: list[bytes] = []
+        self._sample: list[bytes] = []
+        self._sample_size = 0
+        self.committed = False
+        self.done = False
+        self.finished = False
+        self.events = 0
+        self.bytes_out = 0
+        self.usage: Usage | None = None
+
+    async def run(self) -> None:
+        """Relay until the end; UpstreamFailed or UpstreamTimeout when the stream breaks."""
+        await self._answer.relay(self.feed)
+        if not self.done and not self.finished:
+            raise UpstreamFailed("The model's server ended the stream too early.", reason=Reason.UPSTREAM_BROKEN)
+        self._commit()
+
+    def feed(self, piece: bytes) -> bool:
+        """Take a piece of the body; False when the stream is over."""
+        block = self._framer.feed(piece)
+        if not block:
+            return True
+        if self._sample_size < _SAMPLE_BYTES:
+            self._sample.append(block)
+            self._sample_size += len(block)
+        if self.committed and not _needs_reading(block):
+            self.events += block.count(b"data:")
+            self._write(block)
+        else:
+            self._read(block)
+        return not self.done
+
+    def _write(self, block: bytes) -> None:
+        self.bytes_out += len(block)
+        if not self._caller.write(block):
+            self._answer.pause()
+
+    def _read(self, block: bytes) -> None:
+        """Decode each event of a block, and pass on what the caller should see."""
+        passed = []
+        content = False
+        for raw in split_events(block):
+            event = self._understand(raw)
+            if event.done:
+                break
+            if event.has_content:
+                self.events += 1
+                content = True
+            if not (event.usage_only and self._hide_usage):
+                passed.append(raw)
+        if self.committed:
+            self._write(b"".join(passed))
+            return
+        self._held += passed
+        if content or sum(map(len, self._held)) > _MAX_HELD_BYTES:
+            self._commit()
+
+    def _understand(self, raw: bytes) -> StreamEvent:
+        try:
+            event = read_stream_event(raw)
+        except ValueError:
+            message = "The model's server sent an event that is not JSON."
+            raise UpstreamFailed(message, reason=Reason.UPSTREAM_INVALID) from None
+        if event.error is not None:
+            raise UpstreamFailed(
+                "The model's server reported an error within the stream.", reason=Reason.UPSTREAM_ERROR
+            )
+        self.done |= event.done
+        self.finished |= event.finished
+        self.usage = event.usage or self.usage
+        return event
+
+    def _commit(self) -> None:
+        """Begin the caller's answer with what was held."""
+        if self.committed:
+            return
+        self.committed = True
+        self._committed_at()
+        self._caller.start(200, self._headers)
+        self._caller.on_room(self._answer.resume)
+        self._write(b"".join(self._held))
+        self._held.clear()
+
+    def sample(self) -> tuple[str, float]:
+        """Text from the start of the answer, and how many times as long the whole answer is, about."""
+        texts, events = [], 0
+        for raw in split_events(b"".join(self._sample)):
+            try:
+                event = read_stream_event(raw)
+            except ValueError:
+                break
+            if event.has_content:
+                events += 1
+                texts.append(event.text)
+        return "".join(texts), max(1.0, self.events / events) if events else 0.0
+
+
+def _needs_reading(block: bytes) -> bool:
+    """True when a block may hold more than content. Cheap on purpose: this is asked for each block of each stream."""
+    return (
+        b"[DONE]" in block
+        or b'"error"' in block
+        or (b'"usage"' in block and block.count(b'"usage"') != block.count(b'"usage":null'))
+        or (b'"finish_reason"' in block and block.count(b'"finish_reason"') != block.count(b'"finish_reason":null'))
+    )

@@ -1,0 +1,25 @@
+"""Settings of the data plane."""
+
+from dataclasses import dataclass, field
+
+__all__ = ["GatewaySettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """How exchanges are handled."""
+
+    name: str = field(
+        default="gateway",
+        metadata={"help": "Name of this gateway process; its journal folder, and told in each event."},
+    )
+    limited_subjects: int = field(
+        default=100_000, metadata={"help": "Keys and tenants whose limits are kept in memory.", "minimum": 100}
+    )
+    assumed_output_tokens: int = field(
+        default=256,
+        metadata={"help": "Output tokens reserved from limits when a request sets no maximum.", "minimum": 0},
+    )
+    snapshot_poll_s: float = field(
+        default=0.25, metadata={"help": "How often a new snapshot is looked for.", "minimum": 0.01, "maximum": 2.0}
+    )

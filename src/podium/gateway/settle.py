@@ -1,0 +1,49 @@
+"""What an exchange used and cost, once it is over."""
+
+import asyncio
+
+from podium.core.exchange import Exchange
+from podium.core.reasons import Reason
+from podium.core.usage import Usage
+from podium.economics.estimate import TokenCounter
+from podium.gateway.landing import Outcome
+from podium.wire.openai import answer_text, request_text
+
+__all__ = ["Settler"]
+
+
+class Settler:
+    """Fills in usage and cost."""
+
+    def __init__(self) -> None:
+        self._counter = TokenCounter()
+
+    async def settle(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Take the upstream's usage, or count tokens ourselves where it reported none; then the cost."""
+        if outcome.usage is not None:
+            exchange.usage = outcome.usage
+        elif _produced(exchange, outcome):
+            # In a thread: counting is work for the processor, and the tokenizer is loaded at its first use.
+            exchange.usage = await asyncio.get_running_loop().run_in_executor(None, self._count, exchange, outcome)
+        if outcome.backend is not None and outcome.backend.price is not None:
+            exchange.cost_nanousd = outcome.backend.price.cost_nanousd(exchange.usage)
+
+    def _count(self, exchange: Exchange, outcome: Outcome) -> Usage:
+        output = 0.0
+        if outcome.sample is not None:
+            text, factor = outcome.sample
+            output = self._counter.count(text) * factor
+        elif outcome.body and exchange.endpoint != "embeddings":
+            output = self._counter.count(answer_text(outcome.body))
+        try:
+            given = self._counter.count(request_text(outcome.request_body))
+        except (ValueError, RecursionError):
+            given = 0
+        return Usage(input_tokens=given, output_tokens=round(output), estimated=True)
+
+
+def _produced(exchange: Exchange, outcome: Outcome) -> bool:
+    """True when a model has worked for this exchange without saying how much."""
+    if outcome.cost_nothing:
+        return False
+    return exchange.error is None or outcome.streaming or exchange.reason is Reason.CLIENT_GONE

@@ -1,0 +1,147 @@
+"""The stages of an exchange that decide at once: values in, a decision kept on the exchange, or an error.
+
+The decisions themselves are on floor 1; here they meet the exchange and the snapshot.
+"""
+
+from podium.core.clock import Clock
+from podium.core.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from podium.core.exchange import Exchange
+from podium.core.reasons import Reason
+from podium.core.resources import Model
+from podium.delivery.choose import choose_version
+from podium.economics.estimate import estimate_input_tokens
+from podium.gateway.ports import Caller
+from podium.gateway.settings import GatewaySettings
+from podium.gateway.world import Pool, Principal, World
+from podium.identity.authenticate import authenticate
+from podium.identity.keys import digest_secret, parse_api_key
+from podium.traffic.limits import Grant, Limiter
+from podium.wire.openai import Request, read_request
+
+__all__ = ["admit", "choose_pool", "identify", "model_not_found", "permit", "permit_endpoint", "read"]
+
+_MAX_USER_CHARACTERS = 128
+_KEY_HINT = "Send `Authorization: Bearer pk_…`; `podium keys create` makes a key."
+_KEY_MESSAGES = {
+    Reason.INVALID_API_KEY: "The API key is not known.",
+    Reason.EXPIRED_API_KEY: "The API key has expired.",
+    Reason.REVOKED_API_KEY: "The API key has been revoked.",
+}
+
+
+def identify(
+    exchange: Exchange, authorization: bytes | None, world: World, *, pepper: bytes, unix_s: float
+) -> Principal:
+    """Who calls; Unauthenticated when that cannot be told."""
+    if not authorization:
+        raise Unauthenticated("No API key was sent.", reason=Reason.MISSING_API_KEY, hint=_KEY_HINT)
+    scheme, _, token = authorization.partition(b" ")
+    key = parse_api_key(token.strip().decode("latin-1")) if scheme.lower() == b"bearer" else None
+    if key is None:
+        raise Unauthenticated("The API key is not of the form pk_….", hint=_KEY_HINT)
+    entry = world.key(key.id)
+    reason = authenticate(entry, digest_secret(pepper, key.secret), unix_s)
+    if reason is not Reason.OK or entry is None:
+        raise Unauthenticated(_KEY_MESSAGES[reason], reason=reason, hint=_KEY_HINT)
+    exchange.key_id = entry.id
+    exchange.tenant = entry.tenant
+    return world.principal(entry)
+
+
+def permit_endpoint(principal: Principal, endpoint: str) -> None:
+    """Forbidden when the key may not use the endpoint at all."""
+    reason = principal.permissions.permit(endpoint, "")
+    if reason is Reason.TENANT_SUSPENDED:
+        raise Forbidden("The tenant of this API key is suspended.", reason=reason)
+    if reason is not Reason.OK:
+        raise Forbidden(f"This API key may not use the endpoint {endpoint}.", reason=reason)
+
+
+async def read(exchange: Exchange, caller: Caller) -> tuple[Request, bytes]:
+    """The body, and what decisions need of it; InvalidRequest, UnsupportedMediaType, RequestTooLarge."""
+    content_type = caller.headers.get(b"content-type")
+    if content_type is not None and not content_type.lower().startswith(b"application/json"):
+        raise UnsupportedMediaType(
+            "The content type must be application/json.", hint='curl: -H "content-type: application/json"'
+        )
+    body = await caller.read_body()
+    exchange.bytes_in = len(body)
+    request = read_request(exchange.endpoint, body)
+    exchange.stream = request.stream is True and exchange.endpoint != "embeddings"
+    exchange.user = (request.safety_identifier or request.user or "")[:_MAX_USER_CHARACTERS]
+    return request, body
+
+
+def permit(exchange: Exchange, principal: Principal, request: Request, world: World) -> Model:
+    """The model to serve; NotFound, or InvalidRequest when it does not serve this endpoint.
+
+    A model that the key may not use looks the same as one that does not exist: names are not given away.
+    """
+    found = world.model(request.model)
+    may_use = principal.permissions.may_use
+    if found is None or not (may_use(found[0]) or may_use(request.model)):
+        raise model_not_found(request.model)
+    exchange.model, model = found
+    if exchange.endpoint not in model.endpoints:
+        raise InvalidRequest(
+            f"The model {request.model!r} does not serve {exchange.endpoint}; it serves {', '.join(model.endpoints)}.",
+            reason=Reason.ENDPOINT_NOT_SUPPORTED,
+            parameter="model",
+        )
+    return model
+
+
+def model_not_found(name: str) -> NotFound:
+    """The error for a model that this caller cannot have."""
+    return NotFound(
+        f"The model {name[:128]!r} does not exist, or this API key may not use it.",
+        reason=Reason.MODEL_NOT_FOUND,
+        parameter="model",
+    )
+
+
+def admit(
+    exchange: Exchange,
+    principal: Principal,
+    request: Request,
+    limiter: Limiter,
+    settings: GatewaySettings,
+    clock: Clock,
+) -> Grant | None:
+    """Take the exchange's share of every limit, or of none: RateLimited. None: nothing limits this key."""
+    now_ns = clock.monotonic_ns()
+    if principal.rules:
+        tokens = estimate_input_tokens(exchange.bytes_in)
+        if exchange.endpoint != "embeddings":
+            limit = request.output_token_limit
+            tokens += settings.assumed_output_tokens if limit is None else limit
+        outcome = limiter.acquire(principal.rules, tokens, now_ns)
+        if not isinstance(outcome, Grant):
+            raise RateLimited(outcome.message, reason=outcome.reason, retry_after_s=outcome.retry_after_s)
+    else:
+        outcome = None
+    exchange.admitted_at_ns = now_ns
+    return outcome
+
+
+def choose_pool(exchange: Exchange, model: Model, world: World) -> Pool:
+    """The version that serves; Unavailable when it has no backend that could be called."""
+    version, _ = choose_version(model)
+    pool = world.pool(version)
+    if pool is None or not pool.backends:
+        raise Unavailable(
+            f"No backend serves the model {exchange.model!r} right now.",
+            reason=Reason.NO_BACKEND,
+            retry_after_s=5.0,
+            hint="Is the provider's secret set, and is its worker running? See /readyz.",
+        )
+    exchange.version = pool.label
+    return pool

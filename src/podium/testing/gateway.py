@@ -1,0 +1,183 @@
+"""A data plane in this process: real HTTP server, real upstream connections, events kept in a list."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from podium.core.clock import Clock, SystemClock
+from podium.core.event import Event, decode_event
+from podium.core.resources import BackendSpec, LimitPolicy, Model, Price, Provider, Tenant, Timeouts, Version
+from podium.core.snapshot import KeyEntry, KeySecret, Snapshot
+from podium.core.trace import Sampler
+from podium.gateway.flight import Flight
+from podium.gateway.follow import SnapshotFollower
+from podium.gateway.settings import GatewaySettings
+from podium.identity.keys import ApiKey, digest_secret
+from podium.upstreams.providers import LocalWorkers, Providers
+from podium.web.http1.server import HttpServer
+from podium.web.openai.surface import OpenAiSurface
+from podium.web.probes import Part
+from podium.web.settings import GatewayServerSettings
+
+__all__ = ["TEST_KEY", "MemoryJournal", "RunningGateway", "gateway_snapshot", "running_gateway"]
+
+_PEPPER = bytes(32)
+TEST_KEY = ApiKey("testkey00000", "s" * 40)
+
+
+class MemoryJournal:
+    """Keeps events in a list (podium.gateway.ports.Journal). `failure` makes each append fail."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.accepting = True
+        self.failure: OSError | None = None
+
+    def append(self, record: bytes, written: Callable[[OSError | None], None]) -> None:
+        """Keep a record, at once."""
+        if self.failure is None:
+            self.events.append(decode_event(record))
+        written(self.failure)
+
+
+@dataclass
+class _EventList:
+    events: list[Event] = field(default_factory=list)
+
+    def observe(self, event: Event) -> None:
+        self.events.append(event)
+
+
+class _NoSource:
+    def stamp(self) -> object | None:
+        return None
+
+    def read(self) -> Snapshot:
+        raise AssertionError
+
+
+class _AlwaysReady:
+    def parts(self) -> list[Part]:
+        return [Part("test", ready=True)]
+
+    def metrics(self) -> bytes:
+        return b""
+
+
+@dataclass
+class RunningGateway:
+    """What a test sees of the gateway."""
+
+    url: str
+    port: int
+    api_key: str
+    events: list[Event]  # of all exchanges, also of callers that were not identified
+    journal: MemoryJournal
+    server: HttpServer
+    flight: Flight
+    follower: SnapshotFollower
+    providers: Providers
+
+    @property
+    def in_flight(self) -> int:
+        """Exchanges that run."""
+        return self.flight.in_flight
+
+    @property
+    def connections(self) -> int:
+        """Callers' open connections."""
+        return len(self.server.connections)
+
+
+def gateway_snapshot(
+    upstream_url: str | list[str] = "http://127.0.0.1:9/v1",
+    *,
+    models: tuple[str, ...] = ("test-model",),
+    upstream_model: str | None = None,
+    timeouts: Timeouts | None = None,
+    report_stream_usage: bool = True,
+    limits: Mapping[str, LimitPolicy] | None = None,
+    key: KeyEntry | None = None,
+) -> Snapshot:
+    """A snapshot with one tenant, one key (`TEST_KEY`), and models that OpenAI-compatible servers serve.
+
+    `upstream_url` with /v1; several make a pool. `upstream_model` None: the same name as the model's.
+    """
+    urls = [upstream_url] if isinstance(upstream_url, str) else upstream_url
+    providers = {
+        f"provider-{number}": Provider(
+            protocol="openai",
+            base_url=url,
+            timeouts=timeouts or Timeouts(connect_s=2.0, first_byte_s=5.0, between_bytes_s=5.0, total_s=20.0),
+            report_stream_usage=report_stream_usage,
+        )
+        for number, url in enumerate(urls)
+    }
+    entry = key or KeyEntry(
+        id=TEST_KEY.id,
+        tenant="test",
+        name="test",
+        secrets=(KeySecret(digest=digest_secret(_PEPPER, TEST_KEY.secret)),),
+    )
+    return Snapshot(
+        revision=1,
+        published_unix_s=1.0,
+        keys=(entry,),
+        tenants={"test": Tenant()},
+        providers=providers,
+        versions={
+            f"{model}-1": Version(
+                backends=tuple(BackendSpec(provider=name, model=upstream_model or model) for name in providers)
+            )
+            for model in models
+        },
+        models={
+            model: Model(version=f"{model}-1", endpoints=("chat.completions", "completions", "embeddings"))
+            for model in models
+        },
+        limit_policies=dict(limits or {}),
+        prices={"test": Price(model="*", input_usd_per_million="1", output_usd_per_million="2")},
+    )
+
+
+@asynccontextmanager
+async def running_gateway(
+    snapshot: Snapshot | None = None,
+    *,
+    server: GatewayServerSettings | None = None,
+    settings: GatewaySettings | None = None,
+    workers: LocalWorkers | None = None,
+    clock: Clock | None = None,
+) -> AsyncIterator[RunningGateway]:
+    """A gateway that serves `snapshot` (None: `gateway_snapshot()`) on a free loopback port."""
+    clock = clock or SystemClock()
+    providers = Providers(workers or LocalWorkers({}, ""))
+    follower = SnapshotFollower(_NoSource(), providers, poll_s=1.0)
+    follower.install(snapshot or gateway_snapshot())
+    journal, events = MemoryJournal(), _EventList()
+    flight = Flight(
+        worlds=follower,
+        journal=journal,
+        sinks=(events,),
+        settings=settings or GatewaySettings(),
+        pepper=_PEPPER,
+        clock=clock,
+    )
+    surface = OpenAiSurface(flight, probes=_AlwaysReady(), sampler=Sampler(0.0), clock=clock)
+    http = HttpServer(replace(server or GatewayServerSettings(), port=0), surface)
+    await http.start()
+    try:
+        yield RunningGateway(
+            url=f"http://127.0.0.1:{http.port}",
+            port=http.port,
+            api_key=TEST_KEY.text,
+            events=events.events,
+            journal=journal,
+            server=http,
+            flight=flight,
+            follower=follower,
+            providers=providers,
+        )
+    finally:
+        await http.stop()
+        providers.close()
