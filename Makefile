@@ -1,0 +1,103 @@
+# `make up` and `make test` are all that a newcomer needs; each sets up what it needs first.
+# It takes Python >= 3.11, git and make; nothing here needs root, except `make system-packages`.
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+SHELL := /bin/sh
+
+# The environment; may lie outside of the tree.
+VENV ?= .venv
+# A Python >= 3.11 to make it from; empty: the first that is found.
+PYTHON ?=
+# Options of the command that a target runs: make up ARGS="--port 9000", make test ARGS="-k journal".
+ARGS ?=
+# Model files, shared by `make up` and `make test`.
+export PODIUM_MODELS_DIR ?= $(CURDIR)/.models
+
+BIN := $(abspath $(VENV))/bin
+STAMP := $(VENV)/.podium-stamp
+
+# The installer works on our environment and on no other, takes the interpreter that is there, and trusts the
+# certificates that this system trusts.
+export UV_PROJECT_ENVIRONMENT := $(abspath $(VENV))
+export UV_PYTHON_DOWNLOADS := never
+export UV_SYSTEM_CERTS ?= 1
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+
+.PHONY: help
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: $(STAMP) ## Start Podium with a chat and an embedding model; ARGS="--port 9000" passes options.
+	@exec $(BIN)/podium up $(ARGS)
+
+.PHONY: test
+test: lint ## Check style, types and floors, then run all tests; ARGS="-k journal" passes options.
+	$(BIN)/pytest $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP) ## Check style and types.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(STAMP) ## Put the code into the one format.
+	$(BIN)/ruff check --fix --exit-zero
+	$(BIN)/ruff format
+
+.PHONY: bench
+bench: $(STAMP) ## Measure Podium beside other gateways (about an hour); ARGS="--quick --rounds 1" tries it out.
+	$(BIN)/python bench/run.py $(ARGS)
+
+.PHONY: models
+models: $(STAMP) ## Fetch the small models and check them.
+	$(BIN)/podium models fetch $(ARGS)
+
+.PHONY: setup
+setup: $(STAMP) ## Make the environment; the other targets do it by themselves.
+
+# Whether the environment is as the lock file says is asked only when one of these files has changed.
+$(STAMP): pyproject.toml uv.lock requirements/uv.txt
+	@python="$(PYTHON)"; \
+	if [ -z "$$python" ]; then \
+	  for candidate in python3 python3.13 python3.12 python3.14 python3.11 python; do \
+	    if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	      python=$$candidate; break; \
+	    fi; \
+	  done; \
+	fi; \
+	if [ -z "$$python" ]; then \
+	  echo "No Python >= 3.11 was found. Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	if ! "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	  echo "$$python is not a Python >= 3.11. Name another: make PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	if [ ! -x "$(BIN)/python" ] || ! "$(BIN)/python" -m pip --version >/dev/null 2>&1; then \
+	  echo "Making the environment $(VENV) with $$python"; \
+	  if ! "$$python" -m venv "$(VENV)"; then \
+	    echo "$$python cannot make environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; \
+	  fi; \
+	fi
+	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+	  --requirement requirements/uv.txt
+	@"$(BIN)/uv" sync --quiet --frozen --all-extras --python "$(BIN)/python"
+	@touch $@
+
+.PHONY: system-packages
+system-packages: ## Install nginx and wrk, which `make bench` measures with (apt, as root).
+	@if command -v nginx >/dev/null && command -v wrk >/dev/null; then \
+	  echo "nginx and wrk are installed."; \
+	elif ! command -v apt-get >/dev/null; then \
+	  echo "There is no apt-get here. Install nginx and wrk with this system's package manager." >&2; exit 1; \
+	elif [ "$$(id -u)" != 0 ]; then \
+	  echo "This needs root: sudo make system-packages" >&2; exit 1; \
+	else \
+	  apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends nginx wrk; \
+	fi
+
+.PHONY: clean
+clean: ## Remove the environment and the caches; data (.podium) and models (.models) stay.
+	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} +
