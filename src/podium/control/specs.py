@@ -1,10 +1,8 @@
 """Typed specs as built-in values and back: the one form in which specs are stored, compared and shown."""
 
-from typing import cast
-
 import msgspec
 
-from podium.core.resources import Kind, Resource, Spec, spec_from_builtins
+from podium.core.resources import Kind, Resource, spec_from_builtins
 
 __all__ = ["Key", "State", "Values", "resource_from_values", "same_values", "values_of"]
 
@@ -13,14 +11,26 @@ Key = tuple[Kind, str]
 State = dict[Key, Resource]
 
 
-def values_of(spec: Spec) -> Values:
+def values_of(spec: msgspec.Struct) -> Values:
     """The spec as built-in values; a field that has its default is left out, also when it was written down."""
     kept: Values = {}
     for field in msgspec.structs.fields(spec):
-        value = msgspec.to_builtins(getattr(spec, field.name))
+        value = _builtin(getattr(spec, field.name))
         if not same_values(value, _default(field)):
             kept[field.encode_name] = value
     return kept
+
+
+def _builtin(value: object) -> object:
+    match value:
+        case msgspec.Struct():
+            return values_of(value)
+        case tuple() | list():
+            return [_builtin(item) for item in value]
+        case dict():
+            return {key: _builtin(item) for key, item in value.items()}
+        case _:
+            return value
 
 
 def same_values(one: object, other: object) -> bool:
@@ -37,7 +47,7 @@ def resource_from_values(kind: Kind, name: str, values: Values) -> Resource:
 
 def _default(field: msgspec.structs.FieldInfo) -> object:
     if field.default is not msgspec.NODEFAULT:
-        return msgspec.to_builtins(field.default)
+        return _builtin(field.default)
     if field.default_factory is not msgspec.NODEFAULT:
-        return msgspec.to_builtins(cast("object", field.default_factory()))
+        return _builtin(field.default_factory())
     return msgspec.NODEFAULT

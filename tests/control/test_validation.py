@@ -1,0 +1,125 @@
+from textwrap import dedent
+
+from podium.control.changes import state_of
+from podium.control.documents import parse_documents
+from podium.control.validation import check_change
+
+HOUSE = """
+{kind: Tenant, name: acme}
+--- {kind: Provider, name: p, spec: {protocol: local}}
+--- {kind: Version, name: v1, spec: {backends: [{provider: p, model: m}]}}
+--- {kind: Model, name: chat, spec: {version: v1, aliases: [default]}}
+--- {kind: LimitPolicy, name: lp, spec: {tenant: acme, concurrency: 3}}
+"""
+
+
+def state(text):
+    return state_of(parse_documents(dedent(text)))
+
+
+def changed(before, text):
+    return {**before, **state(text)}
+
+
+def without(before, kind, name):
+    return {key: resource for key, resource in before.items() if key != (kind, name)}
+
+
+def told(before, after, **more):
+    return [str(problem) for problem in check_change(before, after, **more)]
+
+
+def test_a_whole_house_is_right():
+    assert told({}, state(HOUSE)) == []
+
+
+def test_a_version_does_not_change_under_its_name():
+    before = state(HOUSE)
+    after = changed(before, "{kind: Version, name: v1, spec: {backends: [{provider: p, model: other}]}}")
+    (problem,) = check_change(before, after)
+    assert problem.conflict
+    assert "new name" in problem.message
+
+
+def test_a_version_declared_again_word_for_word_is_no_change():
+    before = state(HOUSE)
+    assert told(before, state(HOUSE)) == []
+
+
+def test_all_missing_references_are_told_at_once_with_what_was_meant():
+    after = state(
+        """
+        {kind: Provider, name: openai, spec: {protocol: local}}
+        --- {kind: Version, name: v1, spec: {backends: [{provider: openia, model: m}, {provider: x, model: m}]}}
+        --- {kind: Model, name: chat, spec: {version: v2}}
+        --- {kind: LimitPolicy, name: lp, spec: {tenant: nobody, concurrency: 3}}
+        --- {kind: LimitPolicy, name: lk, spec: {key: never-checked, concurrency: 3}}
+        """
+    )
+    assert told({}, after) == [
+        "Version/v1: spec.backends[0].provider: there is no Provider `openia`; did you mean `openai`?",
+        "Version/v1: spec.backends[1].provider: there is no Provider `x`",
+        "Model/chat: spec.version: there is no Version `v2`",
+        "LimitPolicy/lp: spec.tenant: there is no Tenant `nobody`",
+    ]
+
+
+def test_what_is_used_is_not_deleted():
+    before = state(HOUSE)
+    assert told(before, without(before, "Provider", "p")) == [
+        "Provider/p: is still used by Version/v1 (spec.backends[0].provider)"
+    ]
+    assert told(before, without(before, "Version", "v1")) == ["Version/v1: is still used by Model/chat (spec.version)"]
+    assert told(before, without(before, "Tenant", "acme")) == [
+        "Tenant/acme: is still used by LimitPolicy/lp (spec.tenant)"
+    ]
+    assert all(problem.conflict for problem in check_change(before, without(before, "Provider", "p")))
+
+
+def test_a_tenant_with_keys_is_not_deleted():
+    before = without(state(HOUSE), "LimitPolicy", "lp")
+    after = without(before, "Tenant", "acme")
+    assert told(before, after) == []
+    assert told(before, after, tenants_with_keys=frozenset({"acme"})) == [
+        "Tenant/acme: the tenant still has API keys; revoke them first"
+    ]
+
+
+def test_an_alias_is_no_other_models_name_or_alias():
+    before = state(HOUSE)
+    new = "{kind: Model, name: a-new, spec: {version: v1, aliases: [chat, default, fine]}}"
+    assert told(before, changed(before, new)) == [
+        "Model/a-new: spec.aliases[0]: `chat` is a name or alias of Model/chat already",
+        "Model/a-new: spec.aliases[1]: `default` is a name or alias of Model/chat already",
+    ]
+
+
+def test_a_models_name_is_no_other_models_alias():
+    before = state(HOUSE)
+    assert told(before, changed(before, "{kind: Model, name: default, spec: {version: v1}}")) == [
+        "Model/default: name: `default` is a name or alias of Model/chat already"
+    ]
+
+
+def test_a_model_says_each_name_once():
+    before = state(HOUSE)
+    after = changed(before, "{kind: Model, name: x, spec: {version: v1, aliases: [x, y, y]}}")
+    assert told(before, after) == [
+        "Model/x: spec.aliases[0]: `x` is a name or alias of this Model already",
+        "Model/x: spec.aliases[2]: `y` is a name or alias of this Model already",
+    ]
+
+
+def test_an_alias_may_move_from_one_model_to_another_in_one_change():
+    before = state(HOUSE)
+    after = changed(
+        before,
+        "{kind: Model, name: chat, spec: {version: v1}}\n"
+        "--- {kind: Model, name: next, spec: {version: v1, aliases: [default]}}",
+    )
+    assert told(before, after) == []
+
+
+def test_what_was_wrong_before_does_not_stop_another_change():
+    before = without(state(HOUSE), "Provider", "p")
+    assert told(before, changed(before, "{kind: Tenant, name: other}")) == []
