@@ -1,0 +1,64 @@
+"""Finished exchanges, for good: podium.control.ports.Ledger."""
+
+from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from podium.control.ports import UsageQuery, UsageRow
+from podium.core.clock import Clock, SystemClock
+from podium.core.event import Event
+from podium.store.sql.bulk import add_usage, insert_new_exchanges
+from podium.store.sql.database import LOAD_LOCK, Database
+from podium.store.sql.rows import hourly_sums, row_of
+from podium.store.sql.tables import journal_positions
+from podium.store.sql.usage import usage_rows, usage_statement
+
+__all__ = ["SqlLedger"]
+
+# A position that is forgotten costs nothing but a second reading: events are counted once by their id.
+_FORGET_AFTER_S = 30 * 86_400
+
+
+class SqlLedger:
+    """The ledger in a SQL database. One load at a time; usage is read from hourly sums."""
+
+    def __init__(self, database: Database, clock: Clock | None = None) -> None:
+        self._database = database
+        self._clock = clock or SystemClock()
+
+    async def load(self, source: str, position: int, events: tuple[Event, ...]) -> int:
+        """Add events and remember how far `source` was read; returns how many events were new."""
+        # In order of their ids: transactions that meet wait for each other, and never in a circle.
+        rows = sorted({event.id: row_of(event) for event in events}.values(), key=lambda row: bytes(row[0]))
+        async with self._database.write() as connection:
+            if not self._database.is_sqlite:
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOAD_LOCK})
+            new = await insert_new_exchanges(connection, rows)
+            await add_usage(connection, hourly_sums(row for row in rows if row[0] in new))
+            await self._remember(connection, source, position)
+        return len(new)
+
+    async def _remember(self, connection: AsyncConnection, source: str, position: int) -> None:
+        now_s = self._clock.unix_ns() / 1e9
+        mine = journal_positions.c.source == source
+        values = {"position": position, "updated_unix_s": now_s}
+        known = await connection.scalar(select(journal_positions.c.position).where(mine))
+        if known is None:
+            await connection.execute(insert(journal_positions).values(source=source, **values))
+            # A segment's first load: the rare moment to tidy up.
+            old = journal_positions.c.updated_unix_s < now_s - _FORGET_AFTER_S
+            await connection.execute(delete(journal_positions).where(old))
+        elif position > known:
+            await connection.execute(update(journal_positions).where(mine).values(**values))
+
+    async def position(self, source: str) -> int:
+        """How far `source` was read, bytes; 0 when never."""
+        statement = select(journal_positions.c.position).where(journal_positions.c.source == source)
+        async with self._database.read() as connection:
+            return await connection.scalar(statement) or 0
+
+    async def usage(self, query: UsageQuery) -> tuple[UsageRow, ...]:
+        """Sums, largest cost first. InvalidRequest: `by` names something else."""
+        statement = usage_statement(query)
+        async with self._database.read() as connection:
+            found = (await connection.execute(statement)).mappings().all()
+        return usage_rows(query, found)
