@@ -9,27 +9,30 @@ Rules
    have drained idly in the meantime is not given back: else unused reservations could be saved up into a burst.
 """
 
+from bisect import bisect_left, bisect_right
+
 __all__ = ["MINUTE_NS", "UNIT", "Meter"]
 
 MINUTE_NS = 60_000_000_000
 UNIT = 60_000_000_000  # units of one request or token; equals a minute in ns, which makes rule 2 come out
-_MAX_LOWS = 32
+_MAX_LOWS = 31  # odd: one more is an even number of marks, which halves cleanly
 
 
 class Meter:
     """How full one bucket is. `drain` first, then look or change."""
 
-    __slots__ = ("_lows", "at_ns", "capacity", "debt", "per_minute")
+    __slots__ = ("_lows", "_serials", "at_ns", "capacity", "debt", "per_minute")
 
     def __init__(self, per_minute: int, now_ns: int) -> None:
         self.per_minute = per_minute
         self.capacity = per_minute * MINUTE_NS  # the debt of a full bucket, units
         self.debt = 0  # what is in the bucket at `at_ns`, units
         self.at_ns = now_ns
-        # Low marks: (serial of a charge, debt just before it), debts rising; of each run of charges only those
-        # stay that are lower than all later ones. With them "the lowest debt since charge n" is the first
-        # mark after n. Exact up to `_MAX_LOWS` marks, then careful: it gives back less.
-        self._lows: list[tuple[int, int]] = []
+        # Low marks: the debt just before a charge, and the charge's serial. Only those stay that are lower than all
+        # later ones, so both lists rise, and "the lowest debt since charge n" is the first mark after n.
+        # Exact up to `_MAX_LOWS` marks, then careful: it gives back less.
+        self._lows: list[int] = []
+        self._serials: list[int] = []
 
     def drain(self, now_ns: int) -> int:
         """Let time pass; the debt now, units. An older `now_ns` than before changes nothing."""
@@ -48,32 +51,28 @@ class Meter:
 
     def charge(self, units: int, serial: int) -> None:
         """Add to the debt, over the brim if need be. `serial` must be higher than in any earlier charge."""
-        lows = self._lows
-        low = self.debt
-        while lows and lows[-1][1] >= low:
+        serials, lows, low = self._serials, self._lows, self.debt
+        while lows and lows[-1] >= low:
             lows.pop()
-        lows.append((serial, low))
+            serials.pop()
+        lows.append(low)
+        serials.append(serial)
         if len(lows) > _MAX_LOWS:
-            # Pairs become one: the later serial with the lower debt.
-            lows[:] = [(later[0], lower[1]) for lower, later in zip(lows[::2], lows[1::2], strict=False)] + lows[
-                len(lows) & ~1 :
-            ]
+            # Two neighbours become one: the later serial with the lower debt.
+            del lows[1::2], serials[::2]
         self.debt = low + units
 
     def give_back(self, units: int, serial: int) -> None:
         """Take `units` out of the charge with this serial, as if they had never been in it."""
-        lows = self._lows
-        first = len(lows)
-        while first and lows[first - 1][0] > serial:
-            first -= 1
+        serials, lows = self._serials, self._lows
+        first = bisect_right(serials, serial)
         if first < len(lows):
-            units = min(units, lows[first][1])
-            lows[first:] = [(later, low - units) for later, low in lows[first:]]
-            lowest = lows[first][1]
-            last = first
-            while first and lows[first - 1][1] >= lowest:
-                first -= 1
-            del lows[first:last]
+            lowest = lows[first]
+            units = min(units, lowest)
+            if units:
+                lows[first:] = [low - units for low in lows[first:]]
+                kept = bisect_left(lows, lowest - units, 0, first)
+                del lows[kept:first], serials[kept:first]
         self.debt -= min(units, self.debt)
 
     def wait_ns(self, units: int, now_ns: int) -> int:
