@@ -161,6 +161,10 @@ class RawConnection:
         head = await self.read_head()
         while head.status < 200:  # noqa: PLR2004 - 1xx
             head = await self.read_head()
+        return await self.read_body(head, method=method)
+
+    async def read_body(self, head: RawResponse, *, method: str = "POST") -> RawResponse:
+        """The answer that `head` begins, with its whole body."""
         return RawResponse(head.version, head.status, head.headers, await self._read_body(head, method))
 
     async def _read_body(self, head: RawResponse, method: str) -> bytes:

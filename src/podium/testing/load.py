@@ -1,0 +1,107 @@
+"""A steady load of chats that remembers what the client saw of each."""
+
+import asyncio
+import itertools
+import json
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from podium.testing.openai_requests import chat_body, request_bytes
+from podium.testing.raw_http import ConnectionClosed, RawConnection, RawResponse
+
+__all__ = ["Load", "SeenExchange"]
+
+_OK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SeenExchange:
+    """One request that was sent, and what came back."""
+
+    request_id: str
+    status: int  # 0: no head came
+    whole: bool  # the last byte came
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    @property
+    def served(self) -> bool:
+        """Answered, to the last byte, without an error."""
+        return self.whole and self.status == _OK
+
+
+class Load:
+    """`workers` clients that send one chat after another, every second one streamed, while the block runs.
+
+    A client whose connection is refused or breaks opens the next one.
+    """
+
+    def __init__(
+        self, port: int, key: str, *, model: str, workers: int = 4, pause_s: float = 0.01, name: str = "load"
+    ) -> None:
+        self.seen: list[SeenExchange] = []
+        self.refused = 0  # connections that could not be opened
+        self._port, self._key, self._model = port, key, model
+        self._workers, self._pause_s, self._name = workers, pause_s, name
+        self._numbers = itertools.count(1)
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def served(self) -> list[SeenExchange]:
+        """Those that were answered to the last byte."""
+        return [one for one in self.seen if one.served]
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(self._workers)]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Let the running exchanges end."""
+        self._stopping = True
+        await asyncio.gather(*self._tasks)
+
+    async def _work(self) -> None:
+        while not self._stopping:
+            try:
+                async with await RawConnection.open(self._port) as client:
+                    while not self._stopping:
+                        await self._one(client)
+                        await asyncio.sleep(self._pause_s)
+            except (ConnectionError, TimeoutError):
+                self.refused += 1
+                await asyncio.sleep(self._pause_s)
+            except ConnectionClosed:
+                pass  # kept in `seen` as not whole
+
+    async def _one(self, client: RawConnection) -> None:
+        number = next(self._numbers)
+        stream = {"stream": True, "stream_options": {"include_usage": True}} if number % 2 else {}
+        body = chat_body(self._model, "count to " + "ten " * (number % 7), max_tokens=1 + number % 5, **stream)
+        request_id = f"{self._name}-{number}"
+        status = 0
+        try:
+            await client.send(request_bytes(body, key=self._key, headers={"x-request-id": request_id}))
+            status = (head := await client.read_head()).status
+            answer = await client.read_body(head)
+        except (ConnectionClosed, ConnectionError, TimeoutError):
+            self.seen.append(SeenExchange(request_id, status, whole=False))
+            raise
+        self.seen.append(_seen(request_id, answer))
+
+
+def _seen(request_id: str, answer: RawResponse) -> SeenExchange:
+    if answer.status != _OK:
+        return SeenExchange(request_id, answer.status, whole=True)
+    if (answer.header("content-type") or "").startswith("text/event-stream"):
+        *events, last = answer.events()
+        whole = last == "[DONE]"
+        usage = json.loads(events[-1] if whole else "{}").get("usage") or {}
+    else:
+        whole, usage = True, answer.json()["usage"]
+    return SeenExchange(
+        request_id, answer.status, whole, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
+    )
