@@ -1,0 +1,1 @@
+"""Measures Podium beside other gateways; see bench/README.md."""

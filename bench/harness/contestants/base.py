@@ -1,0 +1,113 @@
+"""What the harness needs to know of a contestant, and how it is started and stopped."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from harness.place import Place
+from harness.processes import BenchError, Child, wait_for_http
+
+__all__ = ["Accounting", "Contestant", "Process", "Running", "Side", "running"]
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A command with its surroundings."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+    stdout: Path | None = None  # None: with its log
+    everywhere: bool = False  # on both cores: for what runs a model
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A process that belongs to a contestant, off the path that is measured, and has to be there first."""
+
+    name: str
+    process: Process
+    port: int
+    ready_path: str
+
+
+class Contestant(Protocol):
+    """A gateway. `checks_keys`: a call without `headers()` is refused with 401."""
+
+    name: str
+    title: str
+    about: str
+    checks_keys: bool
+    runs_model: bool  # measured with a real model behind it, and by nothing else
+    ready_path: str  # answers 200 as soon as requests are served
+
+    def version(self) -> str:
+        """What is measured, for the results."""
+
+    def prepare(self, place: Place) -> None:
+        """Install and configure it; once in a run of the harness."""
+
+    def gateway(self, place: Place) -> Process:
+        """The process that stands between client and provider; its tree is what is measured."""
+
+    def sides(self, place: Place) -> Sequence[Side]:
+        """What else runs, in the order of starting."""
+
+    def headers(self) -> Mapping[str, str]:
+        """What a caller sends, the key above all."""
+
+
+@runtime_checkable
+class Accounting(Protocol):
+    """A contestant that keeps account of exchanges."""
+
+    def accounted(self, place: Place, limit_s: float, expect: int) -> int:
+        """How many exchanges its ledger has, as soon as that is `expect`, or after `limit_s`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A contestant that serves."""
+
+    contestant: Contestant
+    place: Place
+    gateway: Child
+    sides: tuple[Child, ...]
+    ready_s: float  # from exec to the first 200 on its ready path
+
+    @property
+    def side_pids(self) -> tuple[int, ...]:
+        return tuple(child.pid for child in self.sides)
+
+
+@contextmanager
+def running(contestant: Contestant, place: Place) -> Iterator[Running]:
+    """Start the contestant with the gateway core to itself, and what belongs to it on the load core; stop it after."""
+    folder = place.folder(contestant.name)
+    with ExitStack() as stack:
+        sides = []
+        for side in contestant.sides(place):
+            child = stack.enter_context(_start(side.name, side.process, place, place.load_core, folder))
+            wait_for_http(child, side.port, side.ready_path, limit_s=60)
+            sides.append(child)
+        process = contestant.gateway(place)
+        gateway = stack.enter_context(_start(contestant.name, process, place, place.gateway_core, folder))
+        ready_s = wait_for_http(gateway, place.port, contestant.ready_path, limit_s=30, headers=contestant.headers())
+        yield Running(contestant, place, gateway, tuple(sides), ready_s)
+
+
+def _start(name: str, process: Process, place: Place, core: int, folder: Path) -> Child:
+    if shutil.which(process.command[0]) is None:
+        raise BenchError(f"{name}: {process.command[0]} is not installed")
+    return Child(
+        name,
+        process.command,
+        cores={place.gateway_core, place.load_core} if process.everywhere else {core},
+        log=folder / f"{name}.log",
+        environment=process.environment,
+        stdout=process.stdout,
+        folder=process.folder,
+    )

@@ -1,0 +1,232 @@
+"""The bench itself: mock providers on the load core, load generators beside them, and how long each load lasts."""
+
+import contextlib
+import os
+import re
+import selectors
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from harness.contestants.base import Running
+from harness.machine import Watch
+from harness.mocks.nginx import write_mock_configuration
+from harness.place import BENCH, Place
+from harness.processes import BenchError, Child
+from harness.request import Request
+
+__all__ = ["FULL", "QUICK", "Lab", "Loads", "WrkResult"]
+
+ResultT = TypeVar("ResultT", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class Loads:
+    """How much of each load there is."""
+
+    warm_s: float
+    requests_s: int
+    rate_s: float
+    streams_s: float
+    paced_streams: int
+    paced_ramp_s: float
+    paced_s: float
+    soak_stops: tuple[int, int]
+    rest_s: float  # before memory is read
+    chats: tuple[tuple[int, int], ...]  # concurrency, chats in all
+    chat_tokens: int
+
+
+FULL = Loads(
+    warm_s=2,
+    requests_s=6,
+    rate_s=10,
+    streams_s=6,
+    paced_streams=5000,
+    paced_ramp_s=5,
+    paced_s=8,
+    soak_stops=(50_000, 300_000),
+    rest_s=2,
+    chats=((1, 4), (8, 16), (32, 32)),
+    chat_tokens=48,
+)
+QUICK = Loads(
+    warm_s=1,
+    requests_s=2,
+    rate_s=3,
+    streams_s=2,
+    paced_streams=500,
+    paced_ramp_s=1,
+    paced_s=2,
+    soak_stops=(2_000, 6_000),
+    rest_s=0.5,
+    chats=((1, 1), (8, 8), (32, 32)),
+    chat_tokens=12,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WrkResult:
+    """What wrk saw."""
+
+    seconds: float
+    answered: int
+    failed: int
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """What a metric has to work with."""
+
+    place: Place
+    loads: Loads
+
+    def watch(self, running: Running) -> Watch:
+        """Begin to count the contestant's processor time."""
+        return Watch(
+            gateway=running.gateway.pid,
+            sides=running.side_pids,
+            gateway_core=self.place.gateway_core,
+            load_core=self.place.load_core,
+        )
+
+    @contextmanager
+    def _mock(self, command: list[str]) -> Iterator[None]:
+        environment = {"PYTHONPATH": str(BENCH)}
+        log = self.place.folder("mock") / "mock.err"
+        with Child("mock provider", command, cores={self.place.load_core}, log=log, environment=environment) as child:
+            deadline = time.monotonic() + 10
+            while not _listens(self.place.upstream_port):
+                child.require_alive()
+                if time.monotonic() > deadline:
+                    raise BenchError("the mock provider does not listen")
+                time.sleep(0.01)
+            yield
+
+    def json_mock(self) -> contextlib.AbstractContextManager[None]:
+        """A provider that answers with the fixed completion."""
+        return self._mock(write_mock_configuration(self.place.folder("mock"), self.place.upstream_port))
+
+    def stream_mock(
+        self, *, events: int, interval_ms: int = 0, stamp: bool = False
+    ) -> contextlib.AbstractContextManager[None]:
+        """A provider that streams; see harness.mocks.sse."""
+        options = ["--port", str(self.place.upstream_port), "--events", str(events), "--interval-ms", str(interval_ms)]
+        return self._mock([sys.executable, "-m", "harness.mocks.sse", *options, *(["--stamp"] if stamp else [])])
+
+    def wrk(self, request: Request, *, seconds: int, connections: int = 64) -> WrkResult:
+        """Closed loop as fast as it goes; wrk costs the load core less than any generator in Python."""
+        program = find_wrk()
+        script = self.place.folder("wrk") / "request.lua"
+        script.write_text(_wrk_script(request))
+        try:
+            done = subprocess.run(
+                [
+                    *(program, "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"),
+                    *("--timeout", "20s", "--latency", "--script", str(script)),
+                    f"http://127.0.0.1:{request.port}{request.path}",
+                ],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=seconds + 60,
+            )
+        except subprocess.SubprocessError as error:
+            raise BenchError(f"wrk: {error}") from error
+        found = re.search(r"^bench (\d+) (\d+) (\d+) (\S+) (\S+)$", done.stdout, re.MULTILINE)
+        if found is None:
+            raise BenchError(f"wrk told no figures: {done.stdout[-300:]}")
+        micros, requests, failed = int(found[1]), int(found[2]), int(found[3])
+        return WrkResult(micros / 1e6, requests - failed, failed, float(found[4]) / 1e3, float(found[5]) / 1e3)
+
+    def generate(
+        self,
+        module: str,
+        job: msgspec.Struct,
+        result_type: type[ResultT],
+        *,
+        on_mark: Callable[[str], None] = lambda _word: None,
+        limit_s: float,
+    ) -> ResultT:
+        """Run a generator of harness.load to its end. After each mark it is told to go on."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"harness.load.{module}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(BENCH)},
+        )
+        assert process.stdin is not None
+        try:
+            process.stdin.write(msgspec.json.encode(job) + b"\n")
+            process.stdin.flush()
+            for line in _lines(process, time.monotonic() + limit_s):
+                kind, _, rest = line.partition(" ")
+                if kind == "result":
+                    return msgspec.json.decode(rest, type=result_type)
+                if kind == "mark":
+                    on_mark(rest)
+                    process.stdin.write(b"\n")
+                    process.stdin.flush()
+            raise BenchError(f"the load generator {module} ended without a result")
+        except BrokenPipeError as error:
+            raise BenchError(f"the load generator {module} broke off") from error
+        finally:
+            process.kill()
+            process.wait(5)
+            process.stdin.close()
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+def find_wrk() -> str:
+    """Path of wrk."""
+    if (found := shutil.which("wrk")) is None:
+        raise BenchError("wrk is not installed: run `make system-packages`")
+    return found
+
+
+def _lines(process: subprocess.Popen[bytes], deadline: float) -> Iterator[str]:
+    assert process.stdout is not None
+    received = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while (left_s := deadline - time.monotonic()) > 0:
+            if not selector.select(left_s):
+                break
+            data = os.read(process.stdout.fileno(), 65_536)
+            if not data:
+                return
+            *lines, received = (received + data).split(b"\n")
+            yield from (line.decode() for line in lines)
+    raise BenchError("the load generator did not end in time")
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _wrk_script(request: Request) -> str:
+    headers = "".join(f"wrk.headers[ [==[{name}]==] ] = [==[{value}]==]\n" for name, value in request.headers.items())
+    return f"""wrk.method = "POST"
+wrk.body = [==[{request.body}]==]
+{headers}
+function done(summary, latency)
+  local e = summary.errors
+  io.write(string.format("bench %d %d %d %.1f %.1f\\n", summary.duration, summary.requests,
+    e.status + e.connect + e.read + e.write + e.timeout, latency:percentile(50), latency:percentile(99)))
+end
+"""

@@ -1,0 +1,42 @@
+"""Non-streamed chats as fast as they are answered, over 64 kept connections."""
+
+from harness.contestants.base import Contestant, running
+from harness.lab import Lab
+from harness.metrics.base import Outcome, check_answer, failures, served_by_mock
+from harness.request import chat_request
+
+__all__ = ["Requests"]
+
+
+class Requests:
+    name = "requests"
+
+    def takes(self, contestant: Contestant) -> bool:
+        return not contestant.runs_model
+
+    def measure(self, lab: Lab, contestant: Contestant, number: int) -> Outcome:  # noqa: ARG002 - rounds are alike
+        with lab.json_mock(), running(contestant, lab.place) as gateway:
+            check_answer(gateway)
+            request = chat_request(lab.place.port, contestant.headers())
+            lab.wrk(request, seconds=max(1, round(lab.loads.warm_s)))
+            served = served_by_mock(lab)
+            watch = lab.watch(gateway)
+            result = lab.wrk(request, seconds=lab.loads.requests_s)
+            reading = watch.read()
+            relayed = served_by_mock(lab) - served
+        problems = failures(result.failed, result.answered + result.failed, "requests failed")
+        problems += failures(
+            max(result.answered - relayed, 0), result.answered, "answers did not come from the provider"
+        )
+        answered = max(result.answered, 1)
+        return Outcome(
+            {
+                "requests_per_s": result.answered / result.seconds,
+                "p50_ms": result.p50_ms,
+                "p99_ms": result.p99_ms,
+                "cpu_us": reading.gateway_cpu_s / answered * 1e6,
+                "side_cpu_us": reading.side_cpu_s / answered * 1e6,
+            },
+            problems,
+            reading,
+        )

@@ -1,0 +1,67 @@
+"""The raw data of a series of rounds, kept as JSON under .bench/results/."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+__all__ = ["DISTURBED_CORES", "Run", "Series", "load_series", "save_series"]
+
+DISTURBED_CORES = 0.1  # processor use of strangers, or taken by the host, from which on a run counts as disturbed
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One measurement of one contestant in one round."""
+
+    metric: str
+    contestant: str
+    round: int
+    values: dict[str, float]  # empty when it could not be measured
+    problems: tuple[str, ...] = ()  # each marks the contestant in the results
+    waited_s: float = 0.0  # for an idle machine
+    load_core_busy: float = 0.0
+    other_cores: float = 0.0
+    stolen_cores: float = 0.0
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others used the machine meanwhile."""
+        return self.other_cores > DISTURBED_CORES or self.stolen_cores > DISTURBED_CORES
+
+
+class Series(msgspec.Struct, kw_only=True):
+    """All rounds of one run of the harness. Grows run by run."""
+
+    started: str
+    commit: str
+    quick: bool
+    rounds: int
+    machine: dict[str, str]
+    versions: dict[str, str]  # contestant -> version
+    titles: dict[str, str]  # contestant -> its name for people, in the order of the tables
+    abouts: dict[str, str]
+    calibration_ms: list[dict[int, float]] = []  # per round: core -> time of a fixed piece of work
+    runs: list[Run] = []
+    missing: dict[str, str] = {}  # contestant -> why it could not take part
+    ended: str = ""
+
+    def of(self, metric: str, contestant: str) -> list[Run]:
+        """The runs of one contestant, by round."""
+        return [run for run in self.runs if run.metric == metric and run.contestant == contestant]
+
+    def values(self, metric: str, contestant: str, value: str) -> dict[int, float]:
+        """One figure by round; rounds without it are left out."""
+        return {run.round: run.values[value] for run in self.of(metric, contestant) if value in run.values}
+
+
+def save_series(series: Series, path: Path) -> None:
+    """Write the file anew, at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".part")
+    draft.write_bytes(msgspec.json.format(msgspec.json.encode(series), indent=1))
+    os.replace(draft, path)  # noqa: PTH105 - atomic by its contract
+
+
+def load_series(path: Path) -> Series:
+    """A saved series."""
+    return msgspec.json.decode(path.read_bytes(), type=Series)

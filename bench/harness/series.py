@@ -1,0 +1,131 @@
+"""Interleaved rounds: who is measured by what, in which order."""
+
+import datetime as dt
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from harness.contestants.base import Contestant
+from harness.lab import Lab
+from harness.machine import calibrate_ms, describe_machine, wait_idle
+from harness.metrics.base import Metric
+from harness.metrics.engine import Engine
+from harness.metrics.latency import Latency
+from harness.metrics.requests import Requests
+from harness.metrics.soak import Soak
+from harness.metrics.start import Start
+from harness.metrics.streams import FastStreams, PacedStreams
+from harness.place import REPOSITORY
+from harness.processes import BenchError
+from harness.results import Run, Series
+
+__all__ = ["METRICS", "Plan", "measure_series", "new_series"]
+
+METRICS: tuple[Metric, ...] = (Requests(), Latency(), FastStreams(), PacedStreams(), Start(), Soak(), Engine())
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a series consists of."""
+
+    metrics: Sequence[Metric]
+    contestants: Sequence[Contestant]
+    rounds: int
+    quick: bool
+    idle_wait_s: float  # longest wait for an idle machine before a measurement
+
+
+def new_series(plan: Plan) -> Series:
+    """An empty series that knows machine and contestants."""
+    return Series(
+        started=_now(),
+        commit=_commit(),
+        quick=plan.quick,
+        rounds=plan.rounds,
+        machine=describe_machine(),
+        versions={},
+        titles={contestant.name: contestant.title for contestant in plan.contestants},
+        abouts={contestant.name: contestant.about for contestant in plan.contestants},
+    )
+
+
+def measure_series(plan: Plan, lab: Lab, series: Series, keep: Callable[[], None]) -> None:
+    """Measure all rounds into `series`; `keep` is called after each measurement."""
+    ready = _prepare(plan, lab, series)
+    cores = (lab.place.gateway_core, lab.place.load_core)
+    for number in range(1, plan.rounds + 1):
+        wait_idle(set(cores), limit_s=plan.idle_wait_s)
+        series.calibration_ms.append({core: round(calibrate_ms(core), 2) for core in cores})
+        for metric in plan.metrics:
+            takers = [contestant for contestant in ready if metric.takes(contestant)]
+            for contestant in takers if number % 2 else reversed(takers):
+                waited_s = wait_idle(set(cores), limit_s=plan.idle_wait_s)
+                run = _measure(metric, lab, contestant, number, waited_s)
+                series.runs.append(run)
+                _tell(run, plan.rounds)
+                keep()
+    series.ended = _now()
+    keep()
+
+
+def _prepare(plan: Plan, lab: Lab, series: Series) -> list[Contestant]:
+    ready = []
+    for contestant in plan.contestants:
+        try:
+            contestant.prepare(lab.place)
+            series.versions[contestant.name] = contestant.version()
+        except BenchError as error:
+            series.missing[contestant.name] = f"could not take part: {error}"
+            print(f"{contestant.name} cannot take part: {error}", flush=True)
+        else:
+            ready.append(contestant)
+    if not ready:
+        raise BenchError("no contestant can be measured")
+    return ready
+
+
+def _measure(metric: Metric, lab: Lab, contestant: Contestant, number: int, waited_s: float) -> Run:
+    try:
+        outcome = metric.measure(lab, contestant, number)
+    except BenchError as error:
+        return Run(
+            metric=metric.name,
+            contestant=contestant.name,
+            round=number,
+            values={},
+            problems=(f"could not be measured: {error}",),
+            waited_s=waited_s,
+        )
+    reading = outcome.reading
+    return Run(
+        metric=metric.name,
+        contestant=contestant.name,
+        round=number,
+        values=outcome.values,
+        problems=outcome.problems,
+        waited_s=waited_s,
+        load_core_busy=reading.load_core_busy if reading else 0.0,
+        other_cores=reading.other_cores if reading else 0.0,
+        stolen_cores=reading.stolen_cores if reading else 0.0,
+    )
+
+
+def _tell(run: Run, rounds: int) -> None:
+    figures = "  ".join(f"{name} {value:,.6g}" for name, value in run.values.items())
+    state = f"  [others used {run.other_cores:.2f} cores]" if run.disturbed else ""
+    print(f"{run.round}/{rounds}  {run.metric:9} {run.contestant:13} {figures}{state}", flush=True)
+    for problem in run.problems:
+        print(f"      ! {problem}", flush=True)
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(REPOSITORY), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.strip()
+
+    dirty = ", with changes that are not committed" if git("status", "--porcelain", "--", "src") else ""
+    return f"{git('rev-parse', '--short=12', 'HEAD') or 'unknown'}{dirty}"
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
