@@ -1,0 +1,124 @@
+"""The control process."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from podium.app.process import prepare_data_folder, run_until_stopped
+from podium.config import Settings
+from podium.control.bootstrap import declare_defaults, ensure_admin_key, ensure_root_secret
+from podium.control.plane import ControlPlane
+from podium.core.errors import OperatorError
+from podium.identity.keys import derive_secret
+from podium.store.journal_folders import JournalFolders
+from podium.store.snapshot_store import SnapshotStore
+from podium.store.sql.database import open_database
+from podium.store.sql.keys import SqlKeyStore
+from podium.store.sql.lease import SqlLeaderLease
+from podium.store.sql.ledger import SqlLedger
+from podium.store.sql.resources import SqlResourceStore
+from podium.telemetry.logging import configure_logging
+from podium.telemetry.process_metrics import ProcessMetrics
+from podium.web.admin.app import build_admin_app
+
+__all__ = ["open_plane", "run"]
+
+log = structlog.get_logger(__name__)
+
+
+def run(settings: Settings) -> int:
+    """Serve the admin API and run the loops until SIGTERM or SIGINT."""
+    configure_logging(settings.telemetry)
+
+    async def serve(stop: asyncio.Event) -> int:
+        async with open_plane(settings) as plane:
+            metrics = ProcessMetrics()
+            _register_gauges(metrics, plane)
+            app = build_admin_app(plane, settings.admin, metrics=metrics.render)
+            await _serve_http(app, settings, stop)
+        return 0
+
+    return run_until_stopped(serve)
+
+
+@asynccontextmanager
+async def open_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
+    """The control plane over the real stores, its loops running; the first start sets everything up."""
+    data = settings.data
+    prepare_data_folder(data.path)
+    root = ensure_root_secret(data)
+    async with AsyncExitStack() as stack:
+        database = open_database(settings.database, data.database_file)
+        stack.push_async_callback(database.close)
+        await database.migrate()
+        plane = ControlPlane(
+            resource_store=SqlResourceStore(database),
+            key_store=SqlKeyStore(database),
+            ledger=SqlLedger(database),
+            lease=SqlLeaderLease(database),
+            journals=JournalFolders(data.journals),
+            publisher=SnapshotStore(data.snapshot_file, derive_secret(root, "snapshot")),
+            pepper=derive_secret(root, "api-keys"),
+            settings=settings.control,
+        )
+        await declare_defaults(plane.resources)
+        await ensure_admin_key(plane.keys, plane.resources, data, plane.clock)
+        await stack.enter_async_context(plane)
+        yield plane
+
+
+async def _serve_http(app: object, settings: Settings, stop: asyncio.Event) -> None:
+    host, port = settings.admin.host, settings.admin.port
+    _check_free(host, port)
+    server = Server(
+        app,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=10_000),
+        websockets=False,
+        log_enabled=False,
+    )
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(server.serve(), name="admin API")
+        waiting = group.create_task(stop.wait(), name="stop signal")
+        await asyncio.wait((serving, waiting), return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        server.stop()  # type: ignore[no-untyped-call]
+
+
+def _check_free(host: str, port: int) -> None:
+    """OperatorError when the address cannot be listened on; the server itself would only log it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise OperatorError(
+                f"The admin API cannot listen on {host}:{port}: {error.strerror}.",
+                hint="Stop what uses the port, or choose another with --admin-port.",
+            ) from error
+
+
+def _register_gauges(metrics: ProcessMetrics, plane: ControlPlane) -> None:
+    metrics.gauge("podium_control_leads", "1: this control process leads.", lambda: plane.leader.leads)
+    metrics.gauge(
+        "podium_ledger_lag_bytes", "Written to journals, not yet in the ledger.", lambda: plane.loader.status.lag_bytes
+    )
+    metrics.gauge(
+        "podium_ledger_lag_seconds", "Since everything was last in the ledger.", lambda: plane.loader.status.lag_s
+    )
+    metrics.gauge(
+        "podium_published_revision", "Snapshot published last.", lambda: plane.snapshots.status.revision or None
+    )
+    metrics.counter(
+        "podium_ledger_events_total", "Exchanges brought into the ledger.", lambda: plane.loader.status.loaded_events
+    )

@@ -1,0 +1,161 @@
+"""The gateway process."""
+
+import asyncio
+import gc
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from podium.app.process import prepare_data_folder, run_until_stopped, worker_key
+from podium.config import Settings
+from podium.control.bootstrap import ensure_root_secret
+from podium.core.clock import SystemClock
+from podium.core.errors import OperatorError
+from podium.core.trace import Sampler
+from podium.gateway.flight import Flight
+from podium.gateway.follow import SnapshotFollower
+from podium.identity.keys import derive_secret
+from podium.store.journal import JournalWriter
+from podium.store.snapshot_store import SnapshotStore
+from podium.telemetry.gateway_gauges import GatewayReadings, register_gateway_gauges
+from podium.telemetry.logging import configure_logging
+from podium.telemetry.metrics import GatewayMetrics
+from podium.telemetry.sinks import Sinks
+from podium.upstreams.providers import LocalWorkers, Providers
+from podium.upstreams.workers import WorkerWatch
+from podium.web.http1.server import HttpServer
+from podium.web.openai.surface import OpenAiSurface
+from podium.web.probes import Part
+
+__all__ = ["Gateway", "run"]
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    configure_logging(settings.telemetry)
+
+    async def serve(stop: asyncio.Event) -> int:
+        gateway = Gateway(settings)
+        async with gateway.running():
+            gc.collect()
+            gc.freeze()  # what lives as long as the process need not be looked through again and again
+            await stop.wait()
+        return 0
+
+    return run_until_stopped(serve)
+
+
+class Gateway:
+    """One data plane. `running` starts it and, at its end, drains it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """OperatorError: data folder, secret or telemetry settings cannot be used."""
+        data = settings.data
+        prepare_data_folder(data.path)
+        root = ensure_root_secret(data)
+        workers = LocalWorkers(_worker_urls(), worker_key(root))
+        self.providers = Providers(workers)
+        self.watch = WorkerWatch(workers.urls)
+        snapshots = SnapshotStore(data.snapshot_file, derive_secret(root, "snapshot"))
+        self.follower = SnapshotFollower(snapshots, self.providers, poll_s=settings.gateway.snapshot_poll_s)
+        name = settings.gateway.name
+        self._journal_folder = data.journals / name
+        self.journal = JournalWriter(self._journal_folder, settings.journal, asyncio.get_running_loop())
+        self.sinks = Sinks(settings.telemetry, gateway=name)
+        clock = SystemClock()
+        self.flight = Flight(
+            worlds=self.follower,
+            journal=self.journal,
+            sinks=(self.sinks,),
+            settings=settings.gateway,
+            pepper=derive_secret(root, "api-keys"),
+            clock=clock,
+        )
+        traced = settings.telemetry.trace_sample_ratio if settings.telemetry.otlp_endpoint else 0.0
+        surface = OpenAiSurface(self.flight, probes=self, sampler=Sampler(traced), clock=clock)
+        self.server = HttpServer(settings.server, surface)
+        _register_gauges(self.sinks.metrics, self)
+
+    def journal_bytes(self) -> int:
+        """Bytes of segments on disk that the ledger does not have yet, about."""
+        try:
+            with os.scandir(self._journal_folder) as entries:
+                return sum(entry.stat().st_size for entry in entries if entry.is_file())
+        except FileNotFoundError:  # a segment was loaded and removed meanwhile
+            return 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serve while open. At the end: no new exchange, the running ones finish, the journal is flushed."""
+        self.journal.open()
+        try:
+            await self.follower.look()
+            await self.server.start()
+            async with asyncio.TaskGroup() as group:
+                loops = (
+                    group.create_task(self.follower.run(), name="snapshot follower"),
+                    group.create_task(self.watch.run(), name="worker watch"),
+                )
+                yield
+                await self.server.stop()
+                for loop in loops:
+                    loop.cancel()
+        finally:
+            self.providers.close()
+            await self.journal.close()
+            await self.sinks.close()
+
+    # podium.web.probes.Probes
+
+    def parts(self) -> list[Part]:
+        """Everything that readiness depends on; a worker that is down takes only its model away."""
+        world = self.follower.current
+        accepting = self.journal.accepting
+        return [
+            Part("snapshot", world is not None, "" if world else "none yet: does `podium control` run?"),
+            Part("journal", accepting, "" if accepting else "cannot be written: is the disk full?"),
+            *(
+                Part(f"worker {model}", up, "" if up else "starting, or down", required=False)
+                for model, up in self.watch.up.items()
+            ),
+        ]
+
+    def metrics(self) -> bytes:
+        """Prometheus's text format."""
+        return self.sinks.metrics.render()
+
+
+def _worker_urls() -> dict[str, str]:
+    text = os.environ.get("PODIUM_WORKERS", "")
+    if not text:
+        return {}
+    try:
+        return msgspec.json.decode(text, type=dict[str, str])
+    except msgspec.DecodeError as error:
+        raise OperatorError(f"PODIUM_WORKERS is not a JSON object of URLs: {error}.") from error
+
+
+def _register_gauges(metrics: GatewayMetrics, gateway: Gateway) -> None:
+    def snapshot_age_s() -> float | None:
+        world = gateway.follower.current
+        return time.time() - world.snapshot.published_unix_s if world else None
+
+    def snapshot_revision() -> int | None:
+        world = gateway.follower.current
+        return world.snapshot.revision if world else None
+
+    register_gateway_gauges(
+        metrics,
+        GatewayReadings(
+            in_flight=lambda: gateway.flight.in_flight,
+            journal_accepting=lambda: gateway.journal.accepting,
+            journal_buffered_bytes=lambda: gateway.journal.buffered_bytes,
+            journal_backlog_bytes=gateway.journal_bytes,
+            snapshot_age_s=snapshot_age_s,
+            snapshot_revision=snapshot_revision,
+            workers_up=lambda: gateway.watch.up,
+        ),
+    )

@@ -1,0 +1,43 @@
+"""What every process does alike."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import uvloop
+
+from podium.core.errors import OperatorError
+from podium.identity.keys import derive_secret
+
+__all__ = ["prepare_data_folder", "run_until_stopped", "worker_key"]
+
+
+def run_until_stopped(serve: Callable[[asyncio.Event], Awaitable[int]]) -> int:
+    """Run `serve` on a new loop; its event is set by SIGTERM and SIGINT. Returns the exit code."""
+
+    async def main() -> int:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        return await serve(stop)
+
+    return uvloop.run(main())
+
+
+def prepare_data_folder(path: Path) -> None:
+    """Make the data folder, for its owner alone; OperatorError when it cannot be used."""
+    hint = "Choose another with --data-dir or PODIUM_HOME."
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise OperatorError(f"The data folder {path} cannot be written: {error.strerror}.", hint=hint) from error
+
+
+def worker_key(root: bytes) -> str:
+    """The bearer key between gateways and this machine's workers."""
+    return derive_secret(root, "worker").hex()
