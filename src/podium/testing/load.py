@@ -13,17 +13,22 @@ from podium.testing.raw_http import ConnectionClosed, RawConnection, RawResponse
 __all__ = ["Load", "SeenExchange"]
 
 _OK = 200
+_BROKEN_OFF = 599  # stands for a stream that ended with an error event
 
 
 @dataclass(frozen=True, slots=True)
 class SeenExchange:
-    """One request that was sent, and what came back."""
+    """One request that was sent, and what came back.
+
+    The tokens are those that the answer reported; of an answer that is not whole, those that a
+    `ScriptedUpstream` counts for the request.
+    """
 
     request_id: str
-    status: int  # 0: no head came
+    status: int  # 0: no head came; 599: a stream that ended with an error event
     whole: bool  # the last byte came
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: int
+    output_tokens: int
 
     @property
     def served(self) -> bool:
@@ -80,7 +85,9 @@ class Load:
     async def _one(self, client: RawConnection) -> None:
         number = next(self._numbers)
         stream = {"stream": True, "stream_options": {"include_usage": True}} if number % 2 else {}
-        body = chat_body(self._model, "count to " + "ten " * (number % 7), max_tokens=1 + number % 5, **stream)
+        output_tokens = 1 + number % 5
+        body = chat_body(self._model, "count to " + "ten " * (number % 7), max_tokens=output_tokens, **stream)
+        input_tokens = len(json.dumps(json.loads(body)["messages"]).split())
         request_id = f"{self._name}-{number}"
         status = 0
         try:
@@ -88,20 +95,19 @@ class Load:
             status = (head := await client.read_head()).status
             answer = await client.read_body(head)
         except (ConnectionClosed, ConnectionError, TimeoutError):
-            self.seen.append(SeenExchange(request_id, status, whole=False))
+            self.seen.append(SeenExchange(request_id, status, False, input_tokens, output_tokens))
             raise
-        self.seen.append(_seen(request_id, answer))
+        self.seen.append(_seen(request_id, answer) or SeenExchange(request_id, status, True, 0, 0))
 
 
-def _seen(request_id: str, answer: RawResponse) -> SeenExchange:
+def _seen(request_id: str, answer: RawResponse) -> SeenExchange | None:
+    """An answer that reports its tokens; None for an error."""
     if answer.status != _OK:
-        return SeenExchange(request_id, answer.status, whole=True)
-    if (answer.header("content-type") or "").startswith("text/event-stream"):
-        *events, last = answer.events()
-        whole = last == "[DONE]"
-        usage = json.loads(events[-1] if whole else "{}").get("usage") or {}
+        return None
+    if not (answer.header("content-type") or "").startswith("text/event-stream"):
+        usage = answer.json()["usage"]
+    elif answer.events()[-1] == "[DONE]":
+        usage = json.loads(answer.events()[-2])["usage"]
     else:
-        whole, usage = True, answer.json()["usage"]
-    return SeenExchange(
-        request_id, answer.status, whole, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
-    )
+        return SeenExchange(request_id, _BROKEN_OFF, True, 0, 0)
+    return SeenExchange(request_id, answer.status, True, usage["prompt_tokens"], usage["completion_tokens"])
