@@ -210,13 +210,16 @@ async def test_a_full_disk_fails_the_batch_whole_and_heals_by_itself(make_journa
     (segment,) = list_segments(folder.parent)
     size = segment.path.stat().st_size
 
+    def filled_up(error):
+        small_files(10)  # now not even a header fits
+        bad(error)
+
     small_files(size + 700)  # the first of the two would fit
-    journal.append(b"bad1" * 100, bad)
-    journal.append(b"bad2" * 100, bad)
+    journal.append(b"bad1" * 100, filled_up)
+    journal.append(b"bad2" * 100, filled_up)
     await until(lambda: len(bad.errors) == 2)
     assert all(isinstance(error, OSError) for error in bad.errors)
     assert not journal.accepting
-    small_files(10)  # not even a header
     journal.append(b"late", late)
     await until(lambda: late.errors)
     assert isinstance(late.errors[0], OSError)

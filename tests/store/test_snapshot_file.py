@@ -26,7 +26,7 @@ def test_a_snapshot_comes_back_as_it_was_written(path):
     write_snapshot(path, KEY, SNAPSHOT)
     assert read_snapshot(path, KEY) == SNAPSHOT
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert os.listdir(path.parent) == ["snapshot.bin"]
+    assert [file.name for file in path.parent.iterdir()] == ["snapshot.bin"]
 
 
 def test_a_cut_is_noticed_at_every_byte(path):
@@ -84,7 +84,7 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_old_one(path, monkeypatch)
     with pytest.raises(OperatorError, match="No space left"):
         write_snapshot(path, KEY, Snapshot(revision=4, published_unix_s=2.0))
     assert read_snapshot(path, KEY) == SNAPSHOT
-    assert os.listdir(path.parent) == ["snapshot.bin"]
+    assert [file.name for file in path.parent.iterdir()] == ["snapshot.bin"]
 
 
 def test_the_stamp_changes_with_each_publication_even_of_the_same_content(path):

@@ -25,6 +25,8 @@ def translated() -> Iterator[None]:
     except (IntegrityError, ProgrammingError, PodiumError):
         raise
     except DBAPIError as error:
+        if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_ERROR":  # wrong SQL, in SQLite's words
+            raise
         raise _podium_error(error.orig or error) from error
     except (PoolTimeout, OSError) as error:
         raise _podium_error(error) from error

@@ -113,8 +113,6 @@ def _names() -> tuple[str, ...]:
 
 def usage_rows(query: UsageQuery, found: Sequence[RowMapping]) -> tuple[UsageRow, ...]:
     """The answer in the control plane's words, largest cost first."""
-    if not query.by and found and not found[0]["exchanges"]:
-        found = ()
     rows = [
         UsageRow(
             group={name: _group_value(name, row[_COLUMNS[name]]) for name in query.by},
@@ -122,7 +120,7 @@ def usage_rows(query: UsageQuery, found: Sequence[RowMapping]) -> tuple[UsageRow
         )
         for row in found
     ]
-    return tuple(sorted(rows, key=lambda row: (-row.cost_nanousd, -row.exchanges, tuple(row.group.values()))))
+    return tuple(sorted(rows, key=lambda row: (-row.cost_nanousd, tuple(row.group.values()))))
 
 
 def _group_value(name: str, value: Any) -> str:
