@@ -34,6 +34,8 @@ up: $(STAMP) ## Start Podium with a chat and an embedding model; ARGS="--port 90
 
 .PHONY: test
 test: lint ## Check style, types and floors, then run all tests; ARGS="-k journal" passes options.
+	@echo "Checking the models in $$PODIUM_MODELS_DIR"
+	@$(BIN)/podium models fetch >/dev/null
 	$(BIN)/pytest $(ARGS)
 
 .PHONY: lint
@@ -100,4 +102,4 @@ system-packages: ## Install nginx and wrk, which `make bench` measures with (apt
 .PHONY: clean
 clean: ## Remove the environment and the caches; data (.podium) and models (.models) stay.
 	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
-	find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
