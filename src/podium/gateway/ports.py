@@ -1,6 +1,6 @@
 """What the data plane needs from the world. `web`, `upstreams`, `store` and `telemetry` match these by shape."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from podium.core.event import Event
@@ -99,7 +99,7 @@ class Upstream(Protocol):
     def total_s(self) -> float:
         """How long one exchange may take, all attempts together."""
 
-    async def call(self, endpoint: str, body: bytes, *, headers: Headers, deadline_s: float) -> Answer:
+    def call(self, endpoint: str, body: bytes, *, headers: Headers, deadline_s: float) -> Awaitable[Answer]:
         """Send one request and read the head of its answer, or all of it when it is no stream.
 
         `deadline_s` is on the event loop's clock. UpstreamFailed, UpstreamTimeout.

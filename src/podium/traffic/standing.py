@@ -5,31 +5,42 @@ from podium.traffic.meter import UNIT, Meter
 
 __all__ = ["standing_headers"]
 
+_REQUESTS = (b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests")
+_TOKENS = (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens")
+
 
 def standing_headers(outcome: Grant | Refusal, now_ns: int) -> list[tuple[bytes, bytes]]:
     """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}` as OpenAI sends them.
 
     Requests and tokens each show the rule with the least left. Empty when nothing is limited by the minute.
     """
-    requests = [account.requests for account in outcome.accounts if account.requests is not None]
-    tokens = [account.tokens for account in outcome.accounts if account.tokens is not None]
-    return _headers(requests, b"requests", now_ns) + _headers(tokens, b"tokens", now_ns)
+    requests = tokens = None
+    for account in outcome.accounts:
+        requests = _tighter(requests, account.requests, now_ns)
+        tokens = _tighter(tokens, account.tokens, now_ns)
+    headers = _headers(requests, _REQUESTS) if requests is not None else []
+    return headers + _headers(tokens, _TOKENS) if tokens is not None else headers
 
 
-def _headers(meters: list[Meter], noun: bytes, now_ns: int) -> list[tuple[bytes, bytes]]:
-    if not meters:
-        return []
-    remaining, meter = min(((_remaining(meter, now_ns), meter) for meter in meters), key=lambda pair: pair[0])
-    reset_ns = -(-meter.debt // meter.per_minute)
+def _tighter(one: Meter | None, other: Meter | None, now_ns: int) -> Meter | None:
+    if other is None:
+        return one
+    other.drain(now_ns)
+    return other if one is None or _remaining(other) < _remaining(one) else one
+
+
+def _headers(meter: Meter, names: tuple[bytes, bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    limit, remaining, reset = names
     return [
-        (b"x-ratelimit-limit-" + noun, b"%d" % meter.per_minute),
-        (b"x-ratelimit-remaining-" + noun, b"%d" % remaining),
-        (b"x-ratelimit-reset-" + noun, _duration(reset_ns)),
+        (limit, b"%d" % meter.per_minute),
+        (remaining, b"%d" % _remaining(meter)),
+        (reset, _duration(-(-meter.debt // meter.per_minute))),
     ]
 
 
-def _remaining(meter: Meter, now_ns: int) -> int:
-    return max(0, meter.capacity - meter.drain(now_ns)) // UNIT
+def _remaining(meter: Meter) -> int:
+    left = meter.capacity - meter.debt
+    return left // UNIT if left > 0 else 0
 
 
 def _duration(duration_ns: int) -> bytes:

@@ -136,7 +136,6 @@ class Connection(asyncio.Protocol):
         self.busy = False
         self.reused = True
         if reusable:
-            self._parser = httptools.HttpResponseParser(self)
             self._lender.idle(self)
         else:
             self.abort()

@@ -1,5 +1,6 @@
 """Any server that speaks OpenAI's API: bodies go out and come back as they are."""
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -47,13 +48,13 @@ class OpenAiUpstream:
             for endpoint, path in PATHS.items()
         }
 
-    async def call(
+    def call(
         self, endpoint: str, body: bytes, *, headers: list[tuple[bytes, bytes]], deadline_s: float
-    ) -> Answer:
+    ) -> Awaitable[Answer]:
         """Send one request and read the head of its answer, or all of it when it is no stream."""
         more = b"".join([b"%b: %b\r\n" % header for header in headers]) if headers else b""
         request = b"%b%bcontent-length: %d\r\n\r\n%b" % (self._heads[endpoint], more, len(body), body)
-        return await self._pool.call(request, deadline_s=deadline_s)
+        return self._pool.call(request, deadline_s=deadline_s)
 
 
 def origin_of(base_url: str, tls: Tls) -> Origin:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from podium.core.errors import Unavailable, UpstreamFailed, UpstreamTimeout
@@ -58,9 +59,15 @@ class Pool:
         """Idle and busy ones."""
         return len(self._all)
 
-    async def call(self, request: bytes, *, deadline_s: float) -> Answer:
+    def call(self, request: bytes, *, deadline_s: float) -> Awaitable[Answer]:
         """One call on a connection of its own."""
-        connection = self._take_idle() or await self._obtain(deadline_s)
+        connection = self._take_idle()
+        if connection is not None:
+            return connection.call(request, deadline_s=deadline_s)
+        return self._call_on_new(request, deadline_s)
+
+    async def _call_on_new(self, request: bytes, deadline_s: float) -> Answer:
+        connection = await self._obtain(deadline_s)
         return await connection.call(request, deadline_s=deadline_s)
 
     def _take_idle(self) -> Connection | None:
