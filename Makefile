@@ -62,25 +62,23 @@ setup: $(STAMP) ## Make the environment; the other targets do it by themselves.
 
 # Whether the environment is as the lock file says is asked only when one of these files has changed.
 $(STAMP): pyproject.toml uv.lock requirements/uv.txt
-	@python="$(PYTHON)"; \
+	@new_enough() { "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }; \
+	if new_enough "$(BIN)/python" && "$(BIN)/python" -m pip --version >/dev/null 2>&1; then exit 0; fi; \
+	python="$(PYTHON)"; \
 	if [ -z "$$python" ]; then \
 	  for candidate in python3 python3.13 python3.12 python3.14 python3.11 python; do \
-	    if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
-	      python=$$candidate; break; \
-	    fi; \
+	    if new_enough $$candidate; then python=$$candidate; break; fi; \
 	  done; \
 	fi; \
 	if [ -z "$$python" ]; then \
 	  echo "No Python >= 3.11 was found. Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; \
-	fi; \
-	if ! "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	elif ! new_enough "$$python"; then \
 	  echo "$$python is not a Python >= 3.11. Name another: make PYTHON=/path/to/python3" >&2; exit 1; \
 	fi; \
-	if [ ! -x "$(BIN)/python" ] || ! "$(BIN)/python" -m pip --version >/dev/null 2>&1; then \
-	  echo "Making the environment $(VENV) with $$python"; \
-	  if ! "$$python" -m venv "$(VENV)"; then \
-	    echo "$$python cannot make environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; \
-	  fi; \
+	echo "Making the environment $(VENV) with $$python"; \
+	clear=; if [ -f "$(VENV)/pyvenv.cfg" ] && ! new_enough "$(BIN)/python"; then clear=--clear; fi; \
+	if ! "$$python" -m venv $$clear "$(VENV)"; then \
+	  echo "$$python cannot make environments. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; \
 	fi
 	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
 	  --requirement requirements/uv.txt
