@@ -49,6 +49,12 @@ def _parameters(xllamacpp: Any, files: ModelFiles, *, port: int, api_key: str, s
     params.port = port
     params.api_keys = [api_key]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.thread_count()
+    # Between two steps the threads sleep: spinning wins nothing here and takes the core from the gateway.
+    params.cpuparams.poll = params.cpuparams_batch.poll = 0
+    # A long prompt is computed in pieces of this size, and running answers go on between them.
+    params.n_batch = params.n_ubatch = settings.prompt_batch_tokens
+    # Each slot has its own share of the context. Shared context would let one long chat fail all others.
+    params.kv_unified = False
     params.n_parallel = settings.parallel_slots
     params.n_ctx = settings.context_tokens
     params.cont_batching = True

@@ -22,13 +22,17 @@ class EngineSettings:
         metadata={"help": "Longest time for fetching one model, waiting for another process that fetches it included."},
     )
     threads: int = field(
-        default=0, metadata={"help": "CPU threads that one model computes with; 0: one for each core."}
+        default=0, metadata={"help": "CPU threads that one model computes with; 0: one for each core but one."}
     )
     parallel_slots: int = field(
         default=8, metadata={"help": "Chats that a worker computes at the same time; more wait in line."}
     )
     context_tokens: int = field(
         default=16_384, metadata={"help": "Context of a chat worker, all slots together, tokens."}
+    )
+    prompt_batch_tokens: int = field(
+        default=256,
+        metadata={"help": "Tokens of a prompt computed in one step; smaller keeps running answers more fluent."},
     )
     prompt_cache_mib: int = field(
         default=256, metadata={"help": "Memory for computed prompts that no slot holds any more, MiB; 0: none."}
@@ -59,8 +63,12 @@ class EngineSettings:
         return Path(self.models_dir) if self.models_dir else data.models
 
     def thread_count(self) -> int:
-        """CPU threads for one model: the setting, or one for each core that this process may use."""
-        return self.threads or _usable_cores()
+        """CPU threads for one model: the setting, or one for each usable core but one, at least one.
+
+        The gateway needs a core to itself: a step ends when its slowest thread does, so llama.cpp on all cores
+        becomes many times slower as soon as anything else runs.
+        """
+        return self.threads or max(1, _usable_cores() - 1)
 
 
 def _usable_cores() -> int:
