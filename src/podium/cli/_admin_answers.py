@@ -1,0 +1,71 @@
+"""What the admin API answers, as the commands read it. `--json` prints these as they came."""
+
+from typing import Literal
+
+import msgspec
+
+from podium.control.ports import UsageRow
+from podium.control.usage import UsageReport
+from podium.web.admin.shapes import ChangeView, Document, KeyView, RevisionView
+
+__all__ = [
+    "ChangeView",
+    "CreatedKey",
+    "Document",
+    "KeyList",
+    "KeyView",
+    "Outcome",
+    "ResourceList",
+    "RevisionList",
+    "RevisionView",
+    "UsageReport",
+    "UsageRow",
+    "key_state",
+]
+
+
+class ResourceList(msgspec.Struct, frozen=True, kw_only=True):
+    """Declared resources at a revision."""
+
+    revision: int
+    resources: tuple[Document, ...]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What an apply changed, or would change; `revision` None: nothing was written."""
+
+    revision: int | None
+    base_revision: int
+    dry_run: bool
+    unchanged: int
+    changes: tuple[ChangeView, ...]
+
+
+class RevisionList(msgspec.Struct, frozen=True, kw_only=True):
+    """Revisions, newest first; `next_before` None: there are no older ones."""
+
+    revisions: tuple[RevisionView, ...]
+    next_before: int | None
+
+
+class KeyList(msgspec.Struct, frozen=True, kw_only=True):
+    """API keys, oldest first."""
+
+    keys: tuple[KeyView, ...]
+
+
+class CreatedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key and, this once, its clear text."""
+
+    api_key: str
+    key: KeyView
+
+    def __repr__(self) -> str:
+        return f"CreatedKey(id={self.key.id!r})"
+
+
+def key_state(key: KeyView) -> Literal["live", "revoked", "expired"]:
+    """One word for a table."""
+    if key.revoked_unix_s is not None:
+        return "revoked"
+    return "live" if key.live else "expired"

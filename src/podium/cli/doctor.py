@@ -1,0 +1,34 @@
+"""`doctor`: is everything as it should be, and what to do where it is not."""
+
+import typer
+
+from podium.cli._command import FAILED, add
+from podium.cli._options import AsJson, Listening
+from podium.cli._output import print_json, printable, say
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    add(app, "doctor", doctor, "podium doctor", "podium doctor --data-dir /var/lib/podium --json")
+
+
+def doctor(place: Listening, *, as_json: AsJson = False) -> None:
+    """Check this machine, the configuration, the data folder and the running processes.
+
+    One line a check: ok, warn or fail, and what to do. Exit code 1 when one fails. Changes nothing.
+    """
+    from podium.cli._checks import Status, examine  # noqa: PLC0415 - only where used
+
+    findings = []
+    for finding in examine(place):
+        findings.append(finding)
+        if not as_json:
+            say(f"{finding.status:<4}  {finding.check:<14}  {printable(finding.text)}")
+            if finding.advice:
+                say(f"{'':<22}{printable(finding.advice)}")
+    failed = any(finding.status is Status.FAIL for finding in findings)
+    if as_json:
+        print_json({"ok": not failed, "findings": findings})
+    raise typer.Exit(FAILED if failed else 0)
