@@ -1,6 +1,7 @@
 import pytest
 
 from podium.core.event import Event
+from podium.core.reasons import Fault, Reason
 
 
 @pytest.fixture(scope="session")
@@ -46,4 +47,6 @@ def _event(**changes):
         "parent_span_id": "",
         "trace_sampled": False,
     }
-    return Event(**(fields | changes))
+    fields |= changes
+    # As an exchange makes it: words of the closed sets, not plain strings.
+    return Event(**fields | {"reason": Reason(fields["reason"]), "fault": Fault(fields["fault"])})
