@@ -21,8 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from harness.contestants.nginx import Nginx
-from harness.contestants.vllm_router import VllmRouter
+from harness.contestants.all import CONTESTANTS
 from harness.lab import FULL, QUICK, Lab, find_wrk
 from harness.place import BENCH, REPOSITORY, Place
 from harness.processes import BenchError, free_ports
@@ -32,7 +31,6 @@ from harness.series import METRICS, Plan, measure_series, new_series
 
 _WORK = REPOSITORY / ".bench"
 _PAGE = BENCH / "RESULTS.md"
-_CONTESTANTS = (Nginx(), VllmRouter())
 _OPEN_FILES = 12_000  # 5,000 streams, each with two ends in a gateway
 _FULL_ROUNDS = 7
 
@@ -65,8 +63,8 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--contestants",
-        type=_choice([contestant.name for contestant in _CONTESTANTS]),
-        help=f"of {', '.join(contestant.name for contestant in _CONTESTANTS)}",
+        type=_choice([contestant.name for contestant in CONTESTANTS]),
+        help=f"of {', '.join(contestant.name for contestant in CONTESTANTS)}",
     )
     parser.add_argument("--quick", action="store_true", help="very short loads, to see that everything works")
     parser.add_argument("--output", type=Path, help="the results page (default: bench/RESULTS.md for a whole run)")
@@ -96,13 +94,15 @@ def _bench(options: argparse.Namespace) -> None:
     _raise_file_limit()
     plan = Plan(
         metrics=[metric for metric in METRICS if options.only is None or metric.name in options.only],
-        contestants=[one for one in _CONTESTANTS if options.contestants is None or one.name in options.contestants],
+        contestants=[one for one in CONTESTANTS if options.contestants is None or one.name in options.contestants],
         rounds=options.rounds,
         quick=options.quick,
         idle_wait_s=options.idle_wait,
     )
     place = _place(options.gateway_core, options.load_core)
     os.sched_setaffinity(0, {place.load_core})  # the load generators inherit it
+    for name in [name for name in os.environ if name.startswith("PODIUM_") and name != "PODIUM_MODELS_DIR"]:
+        del os.environ[name]  # settings of whoever calls are not measured
     series = new_series(plan)
     raw = _WORK / "results" / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
     whole = (

@@ -13,6 +13,7 @@ __all__ = [
     "calibrate_ms",
     "describe_machine",
     "memory_mb",
+    "resident_mb",
     "started_ticks",
     "tree",
     "tree_cpu_s",
@@ -61,13 +62,22 @@ def tree_cpu_s(root: int) -> float:
 
 def memory_mb(root: int) -> float:
     """Proportional set size of a process tree in MB (10^6 bytes): a page that n processes share counts 1/n for each."""
+    return _rollup_mb(root, "Pss")
+
+
+def resident_mb(root: int) -> float:
+    """Resident set size of a process tree in MB (10^6 bytes): each process's pages counted whole."""
+    return _rollup_mb(root, "Rss")
+
+
+def _rollup_mb(root: int, field: str) -> float:
     kib = 0
     for pid in tree(root):
         try:
             rollup = (_PROC / str(pid) / "smaps_rollup").read_text()
         except OSError:
             continue
-        if (match := re.search(r"^Pss:\s+(\d+)", rollup, re.MULTILINE)) is not None:
+        if (match := re.search(rf"^{field}:\s+(\d+)", rollup, re.MULTILINE)) is not None:
             kib += int(match[1])
     return kib * 1024 / 1e6
 

@@ -37,6 +37,7 @@ class Plan:
 
 def new_series(plan: Plan) -> Series:
     """An empty series that knows machine and contestants."""
+    takers = [one for one in plan.contestants if any(metric.takes(one) for metric in plan.metrics)]
     return Series(
         started=_now(),
         commit=_commit(),
@@ -44,8 +45,8 @@ def new_series(plan: Plan) -> Series:
         rounds=plan.rounds,
         machine=describe_machine(),
         versions={},
-        titles={contestant.name: contestant.title for contestant in plan.contestants},
-        abouts={contestant.name: contestant.about for contestant in plan.contestants},
+        titles={contestant.name: contestant.title for contestant in takers},
+        abouts={contestant.name: contestant.about for contestant in takers},
     )
 
 
@@ -71,6 +72,8 @@ def measure_series(plan: Plan, lab: Lab, series: Series, keep: Callable[[], None
 def _prepare(plan: Plan, lab: Lab, series: Series) -> list[Contestant]:
     ready = []
     for contestant in plan.contestants:
+        if not any(metric.takes(contestant) for metric in plan.metrics):
+            continue
         try:
             contestant.prepare(lab.place)
             series.versions[contestant.name] = contestant.version()

@@ -50,6 +50,9 @@ class Contestant(Protocol):
     def prepare(self, place: Place) -> None:
         """Install and configure it; once in a run of the harness."""
 
+    def renew(self, place: Place) -> None:
+        """Bring what it keeps on disk back to how it was prepared; before each start."""
+
     def gateway(self, place: Place) -> Process:
         """The process that stands between client and provider; its tree is what is measured."""
 
@@ -87,6 +90,7 @@ class Running:
 def running(contestant: Contestant, place: Place) -> Iterator[Running]:
     """Start the contestant with the gateway core to itself, and what belongs to it on the load core; stop it after."""
     folder = place.folder(contestant.name)
+    contestant.renew(place)
     with ExitStack() as stack:
         sides = []
         for side in contestant.sides(place):

@@ -56,6 +56,9 @@ http {{
 """
         )
 
+    def renew(self, place: Place) -> None:
+        """Nothing is kept."""
+
     def gateway(self, place: Place) -> Process:
         folder = place.folder(self.name)
         return Process([find_nginx(), "-p", str(folder), "-c", str(folder / "nginx.conf")])

@@ -53,6 +53,9 @@ class VllmRouter:
             raise BenchError(f"vllm-router cannot be installed: {error}") from error
         shutil.copyfile(_REQUIREMENTS, done)
 
+    def renew(self, place: Place) -> None:
+        """Nothing is kept."""
+
     def gateway(self, place: Place) -> Process:
         return Process(
             [

@@ -22,7 +22,9 @@ class Engine:
             self._chat(lab, contestant, series=0, chats=1, concurrency=1)  # warms the worker
             watch = lab.watch(gateway)
             for concurrency, chats in lab.loads.chats:
-                result = self._chat(lab, contestant, series=number, chats=chats, concurrency=concurrency)
+                result = self._chat(
+                    lab, contestant, series=100 * number + concurrency, chats=chats, concurrency=concurrency
+                )
                 values[f"tokens_per_s_{concurrency}"] = result.output_tokens / result.seconds
                 problems += failures(result.failed, chats, f"chats failed at {concurrency} at a time")
             reading = watch.read()

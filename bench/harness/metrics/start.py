@@ -4,7 +4,7 @@ import time
 
 from harness.contestants.base import Contestant, running
 from harness.lab import Lab
-from harness.machine import memory_mb
+from harness.machine import memory_mb, resident_mb
 from harness.metrics.base import Outcome, check_answer
 
 __all__ = ["Start"]
@@ -20,7 +20,8 @@ class Start:
         with lab.json_mock(), running(contestant, lab.place) as gateway:
             watch = lab.watch(gateway)
             time.sleep(lab.loads.rest_s)
-            values = {"ready_s": gateway.ready_s, "idle_mb": memory_mb(gateway.gateway.pid)}
+            pid = gateway.gateway.pid
+            values = {"ready_s": gateway.ready_s, "idle_mb": memory_mb(pid), "idle_resident_mb": resident_mb(pid)}
             reading = watch.read()
             check_answer(gateway)
         return Outcome(values, (), reading)

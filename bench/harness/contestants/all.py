@@ -1,0 +1,12 @@
+"""All contestants, in the order of the tables."""
+
+from harness.contestants.base import Contestant
+from harness.contestants.engine import PodiumEngine, Worker
+from harness.contestants.nginx import Nginx
+from harness.contestants.podium import Podium
+from harness.contestants.podium_bare import PodiumBare
+from harness.contestants.vllm_router import VllmRouter
+
+__all__ = ["CONTESTANTS"]
+
+CONTESTANTS: tuple[Contestant, ...] = (Nginx(), VllmRouter(), Podium(), PodiumBare(), PodiumEngine(), Worker())
