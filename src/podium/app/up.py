@@ -1,0 +1,142 @@
+"""`podium up`: everything on this machine, started, watched and stopped together."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from podium.app.process import prepare_data_folder, run_until_stopped
+from podium.app.screen import Screen
+from podium.config import Settings, child_environment
+from podium.control.bootstrap import ensure_root_secret
+from podium.core.errors import OperatorError
+from podium.engine.catalogue import CATALOGUE
+from podium.engine.model_store import ensure
+from podium.engine.supervisor import Child, ChildSpec, Supervisor
+from podium.telemetry.logging import configure_logging
+
+__all__ = ["run"]
+
+
+def run(settings: Settings) -> int:
+    """Run control, gateway and a worker for each built-in model until SIGTERM or SIGINT."""
+    configure_logging(settings.telemetry)
+    data = settings.data
+    prepare_data_folder(data.path)
+    with _locked(data.lock_file):
+        ensure_root_secret(data)
+        first_start = not data.admin_key_file.exists()
+        _check_free(settings.server.host, settings.server.port, "--port")
+        _check_free(settings.admin.host, settings.admin.port, "--admin-port")
+        screen = Screen(sys.stdout)
+        return run_until_stopped(lambda stop: _serve(settings, stop, screen, first_start=first_start))
+
+
+async def _serve(settings: Settings, stop: asyncio.Event, screen: Screen, *, first_start: bool) -> int:
+    await _fetch_models(settings, stop, screen)
+    if stop.is_set():
+        return 0
+    supervisor = Supervisor(_children(settings), settings.engine, changed=lambda child: _show(screen, child))
+    failure: OperatorError | None = None
+    async with asyncio.TaskGroup() as group:
+        greeting = group.create_task(_greet_when_ready(settings, supervisor, screen, first_start=first_start))
+        try:
+            await supervisor.run(stop)
+        except OperatorError as error:
+            failure = error
+        greeting.cancel()
+    if failure is not None:
+        raise failure
+    return 0
+
+
+async def _fetch_models(settings: Settings, stop: asyncio.Event, screen: Screen) -> None:
+    """See that every model file is there, one after another."""
+    store = settings.engine.store_folder(settings.data)
+    for model in CATALOGUE.values():
+        if stop.is_set():
+            return
+        with screen.progress(f"model {model.name}") as progress:
+            await asyncio.to_thread(ensure, model, store, progress=progress, timeout_s=settings.engine.fetch_timeout_s)
+
+
+def _children(settings: Settings) -> list[ChildSpec]:
+    ports = _free_ports(len(CATALOGUE))
+    urls = {name: f"http://127.0.0.1:{port}" for name, port in zip(CATALOGUE, ports, strict=True)}
+    environment = child_environment(settings, os.environ) | {"PODIUM_WORKERS": msgspec.json.encode(urls).decode()}
+    logs = settings.data.logs
+
+    def child(name: str, *arguments: str, url: str) -> ChildSpec:
+        argv = (sys.executable, "-m", "podium", *arguments)
+        return ChildSpec(name, argv, environment, url, logs / f"{name}.log")
+
+    return [
+        child("control", "control", url=f"http://{_reachable(settings.admin.host, settings.admin.port)}/healthz"),
+        *(
+            child(f"worker-{name}", "worker", name, "--port", str(port), url=f"{urls[name]}/health")
+            for name, port in zip(CATALOGUE, ports, strict=True)
+        ),
+        child("gateway", "gateway", url=f"http://{_reachable(settings.server.host, settings.server.port)}/readyz"),
+    ]
+
+
+def _show(screen: Screen, child: Child) -> None:
+    screen.state(child.spec.name, str(child.state))
+
+
+async def _greet_when_ready(settings: Settings, supervisor: Supervisor, screen: Screen, *, first_start: bool) -> None:
+    await supervisor.until_settled()
+    if not supervisor.ready:
+        return
+    key_file = settings.data.admin_key_file
+    key = key_file.read_text().strip() if key_file.exists() else "YOUR_KEY"
+
+    url = f"http://{_reachable(settings.server.host, settings.server.port)}"
+    screen.greeting(base_url=f"{url}/v1", key_file=key_file, admin_key=key if first_start else None)
+
+
+def _reachable(host: str, port: int) -> str:
+    """Where this machine reaches a server that listens on `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - told apart, not listened on
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody uses right now, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _check_free(host: str, port: int, option: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise OperatorError(
+                f"Port {port} on {host} cannot be used: {error.strerror}.",
+                hint=f"Stop what uses it, or choose another with {option}.",
+            ) from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One `podium up` at a time on a data folder."""
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OperatorError(
+                f"Podium runs on {path.parent} already.", hint="Stop it, or choose another folder with --data-dir."
+            ) from error
+        yield
