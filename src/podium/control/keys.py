@@ -3,6 +3,7 @@
 The clear text exists once, in the answer to create or rotate; only its keyed hash is stored.
 """
 
+import re
 from collections.abc import Callable
 from typing import Annotated
 
@@ -21,6 +22,7 @@ __all__ = ["ENDPOINTS", "IssuedKey", "Keys", "NewKey", "is_live"]
 
 _log = structlog.get_logger("podium.control.keys")
 
+_KEY_ID = re.compile(r"[0-9a-z]{12}\Z")
 _MAX_LIVE_SECRETS = 2
 _MAX_GRACE_S = 90 * 86_400.0
 _REVOKE_TRIES = 5
@@ -105,9 +107,9 @@ class Keys:
 
     async def get(self, key_id: str) -> ApiKeyRecord:
         """One key; NotFound."""
-        record = await self._store.find(key_id)
+        record = await self._store.find(key_id) if _KEY_ID.match(key_id) else None
         if record is None:
-            raise NotFound(f"there is no key `{key_id}`")
+            raise NotFound(f"there is no key `{key_id[:100]}`")
         return record
 
     async def rotate(self, key_id: str, *, grace_s: float, author: str) -> IssuedKey:

@@ -31,6 +31,9 @@ class Usage:
         if query.since_unix_s is not None and query.until_unix_s is not None:  # noqa: SIM102 - two thoughts
             if query.since_unix_s >= query.until_unix_s:
                 raise InvalidRequest("`since` must lie before `until`", parameter="since_unix_s")
+        for name, value in (("tenant", query.tenant), ("key", query.key_id), ("model", query.model)):
+            if "\0" in (value or ""):
+                raise InvalidRequest(f"`{name}` holds a NUL", parameter=name)
         rows = await self._ledger.usage(query)
         return UsageReport(rows=rows, total=_sum(rows))
 

@@ -15,7 +15,7 @@ import yaml
 
 from podium.control.problems import InvalidDocuments, Problem
 
-__all__ = ["MAX_TEXT_BYTES", "Path", "Text", "path_text", "read_text", "write_text"]
+__all__ = ["MAX_TEXT_BYTES", "Path", "Text", "path_text", "read_json", "read_text", "write_text"]
 
 MAX_TEXT_BYTES = 2 << 20
 _MAX_DEPTH = 32
@@ -68,6 +68,21 @@ class Text:
                 return 0
             path = path[:-1]
         return self.lines[document, path]
+
+
+def read_json(text: bytes) -> object:
+    """The value of a JSON text within the same bounds; InvalidDocuments: it is none, or says a key twice."""
+    decoded = _decode(text, "")
+    try:
+        value = json.loads(decoded, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise InvalidDocuments([Problem(message=f"not valid JSON: {error.msg}", line=error.lineno)]) from None
+    except ValueError as error:
+        raise InvalidDocuments([Problem(message=f"not valid JSON: {error}")]) from None
+    except RecursionError:
+        raise InvalidDocuments([Problem(message=f"nested more than {_MAX_DEPTH} levels deep")]) from None
+    _Reader("").check(value, 0, ())
+    return value
 
 
 def path_text(path: Path) -> str:
@@ -244,9 +259,11 @@ class _Reader:
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("a key is there twice")  # YAML finds it again, with its line
+    values: dict[str, object] = {}
+    for key, value in pairs:
+        if key in values:
+            raise ValueError(f"the key `{key[:100]}` is there twice")  # of documents YAML finds it again, with its line
+        values[key] = value
     return values
 
 

@@ -1,0 +1,60 @@
+"""The admin API as an ASGI application. The caller serves it and runs the plane."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.openapi.spec import SecurityRequirement
+
+import podium
+from podium.control.plane import ControlPlane
+from podium.web.admin import keys, openapi, resources, revisions, state, usage
+from podium.web.admin.auth import author, require_operator
+from podium.web.admin.errors import exception_handlers
+from podium.web.admin.request import AdminRequest
+from podium.web.admin.settings import AdminSettings
+
+__all__ = ["build_admin_app"]
+
+_SECURITY: SecurityRequirement = {"admin_key": []}
+
+
+def build_admin_app(
+    plane: ControlPlane,
+    settings: AdminSettings,
+    *,
+    metrics: Callable[[], bytes] | None = None,
+    lifespan: Sequence[Callable[[Litestar], AbstractAsyncContextManager[Any]]] = (),
+) -> Litestar:
+    """The application over `plane`.
+
+    `metrics` renders the page of `/metrics`; None: there is none. `lifespan`: what is open while the
+    application runs, e.g. `lambda _: plane`.
+    """
+
+    async def provide_plane() -> ControlPlane:
+        return plane
+
+    guarded = Router(
+        openapi.PATH,
+        route_handlers=[*resources.HANDLERS, *revisions.HANDLERS, *keys.HANDLERS, *usage.HANDLERS, *state.HANDLERS],
+        dependencies={"author": Provide(author)},
+        guards=[require_operator],
+        security=[_SECURITY],
+    )
+    return Litestar(
+        route_handlers=[guarded, *state.OPEN_HANDLERS, *([state.metrics_handler(metrics)] if metrics else [])],
+        dependencies={"plane": Provide(provide_plane)},
+        exception_handlers=exception_handlers(),
+        openapi_config=openapi.config(podium.__version__),
+        request_class=AdminRequest,
+        request_max_body_size=settings.max_body_bytes,
+        state=State({"plane": plane}),
+        lifespan=list(lifespan),
+        logging_config=None,
+        debug=False,
+        response_headers={"cache-control": "no-store", "x-content-type-options": "nosniff"},
+    )
