@@ -49,6 +49,10 @@ format: $(STAMP) ## Put the code into the one format.
 	$(BIN)/ruff check --fix --exit-zero
 	$(BIN)/ruff format
 
+.PHONY: reference
+reference: $(STAMP) ## Write the reference pages that are made from the code.
+	$(BIN)/python scripts/generate_reference.py
+
 .PHONY: bench
 bench: $(STAMP) ## Measure Podium beside other gateways (about an hour); ARGS="--quick --rounds 1" tries it out.
 	$(BIN)/python bench/run.py $(ARGS)

@@ -17,7 +17,8 @@ FLOORS = (
     ("floor 3", "web upstreams engine store telemetry"),
     ("the roof: config", "config config_environment config_file config_options config_values"),
     ("the roof: app", "app"),
-    ("the roof: cli", "cli __main__"),
+    ("the roof: cli", "cli"),
+    ("the roof: python -m podium", "__main__"),
     ("the roof: testing", "testing"),
 )
 RANKS = {package: rank for rank, (_, packages) in enumerate(FLOORS) for package in packages.split()}
