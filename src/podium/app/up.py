@@ -6,7 +6,7 @@ import fcntl
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -17,11 +17,15 @@ from podium.config import Settings, child_environment
 from podium.control.bootstrap import ensure_root_secret
 from podium.core.errors import OperatorError
 from podium.engine.catalogue import CATALOGUE
+from podium.engine.child_log import LogRotation
+from podium.engine.child_states import Backoff
 from podium.engine.model_store import ensure
-from podium.engine.supervisor import Child, ChildSpec, Supervisor
+from podium.engine.supervisor import ChildSpec, ChildStatus, Supervisor
 from podium.telemetry.logging import configure_logging
 
 __all__ = ["run"]
+
+_SLACK_S = 10.0  # for what a process does after its own drain: flush, close, exit
 
 
 def run(settings: Settings) -> int:
@@ -42,7 +46,13 @@ async def _serve(settings: Settings, stop: asyncio.Event, screen: Screen, *, fir
     await _fetch_models(settings, stop, screen)
     if stop.is_set():
         return 0
-    supervisor = Supervisor(_children(settings), settings.engine, changed=lambda child: _show(screen, child))
+    engine = settings.engine
+    supervisor = Supervisor(
+        _children(settings),
+        backoff=Backoff(engine.restart_backoff_min_s, engine.restart_backoff_max_s, engine.restart_stable_s),
+        log_rotation=LogRotation(engine.log_file_bytes, engine.log_files_kept),
+        on_change=_shower(screen),
+    )
     failure: OperatorError | None = None
     async with asyncio.TaskGroup() as group:
         greeting = group.create_task(_greet_when_ready(settings, supervisor, screen, first_start=first_start))
@@ -72,28 +82,55 @@ def _children(settings: Settings) -> list[ChildSpec]:
     environment = child_environment(settings, os.environ) | {"PODIUM_WORKERS": msgspec.json.encode(urls).decode()}
     logs = settings.data.logs
 
-    def child(name: str, *arguments: str, url: str) -> ChildSpec:
-        argv = (sys.executable, "-m", "podium", *arguments)
-        return ChildSpec(name, argv, environment, url, logs / f"{name}.log")
+    def child(name: str, *arguments: str, url: str, rank: int, drain_timeout_s: float) -> ChildSpec:
+        return ChildSpec(
+            name=name,
+            argv=(sys.executable, "-m", "podium", *arguments),
+            environment=environment,
+            log_file=logs / f"{name}.log",
+            ready_url=url,
+            rank=rank,
+            ready_timeout_s=settings.engine.load_timeout_s,
+            drain_timeout_s=drain_timeout_s + _SLACK_S,
+        )
 
+    gateway_url = f"http://{_reachable(settings.server.host, settings.server.port)}/readyz"
+    control_url = f"http://{_reachable(settings.admin.host, settings.admin.port)}/readyz"
+    engine_drain_s = settings.engine.drain_timeout_s
+    # The gateway stops first: it finishes what runs and writes it down. Control is the last: it reads that up.
     return [
-        child("control", "control", url=f"http://{_reachable(settings.admin.host, settings.admin.port)}/healthz"),
+        child("gateway", "gateway", url=gateway_url, rank=2, drain_timeout_s=settings.server.drain_timeout_s),
         *(
-            child(f"worker-{name}", "worker", name, "--port", str(port), url=f"{urls[name]}/health")
+            child(
+                f"worker-{name}",
+                "worker",
+                name,
+                "--port",
+                str(port),
+                url=f"{urls[name]}/health",
+                rank=1,
+                drain_timeout_s=engine_drain_s,
+            )
             for name, port in zip(CATALOGUE, ports, strict=True)
         ),
-        child("gateway", "gateway", url=f"http://{_reachable(settings.server.host, settings.server.port)}/readyz"),
+        child("control", "control", url=control_url, rank=0, drain_timeout_s=_SLACK_S),
     ]
 
 
-def _show(screen: Screen, child: Child) -> None:
-    screen.state(child.spec.name, str(child.state))
+def _shower(screen: Screen) -> Callable[[ChildStatus], None]:
+    """Show each new state once."""
+    shown: dict[str, str] = {}
+
+    def show(status: ChildStatus) -> None:
+        if shown.get(status.name) != status.state:
+            shown[status.name] = status.state
+            screen.state(status.name, f"{status.state} {status.message}".strip())
+
+    return show
 
 
 async def _greet_when_ready(settings: Settings, supervisor: Supervisor, screen: Screen, *, first_start: bool) -> None:
-    await supervisor.until_settled()
-    if not supervisor.ready:
-        return
+    await supervisor.ready.wait()
     key_file = settings.data.admin_key_file
     key = key_file.read_text().strip() if key_file.exists() else "YOUR_KEY"
 
