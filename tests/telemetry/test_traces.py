@@ -181,6 +181,28 @@ def test_a_collector_that_is_away_costs_spans_and_nothing_else(make_event):
     tracer.close()
 
 
+def test_closing_does_not_wait_for_an_exporter_that_hangs(make_event):
+    released = threading.Event()
+    exporting = threading.Event()
+
+    class Hanging(InMemorySpanExporter):
+        def export(self, spans):
+            exporting.set()
+            released.wait(30)
+            return super().export(spans)
+
+    tracer = ExchangeTracer(Hanging(), service="podium", gateway="gateway-1")
+    tracer.observe(make_event(**TRACED))
+
+    closing = threading.Thread(target=tracer.close, kwargs={"timeout_s": 0.05})
+    closing.start()
+    assert exporting.wait(10)
+    closing.join(10)
+
+    assert not closing.is_alive()
+    released.set()
+
+
 @pytest.mark.parametrize("text", ["no colon here", ": value"])
 def test_a_headers_file_that_is_not_one_stops_the_start_without_showing_it(tmp_path, text):
     headers = tmp_path / "headers"

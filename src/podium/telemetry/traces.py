@@ -5,6 +5,7 @@ the upstream call's (client). An exchange that is not sampled pays for one compa
 https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/ and .../http/http-spans/
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ __all__ = ["ExchangeTracer", "otlp_exporter"]
 _QUEUE_SPANS = 8_192
 _BATCH_SPANS = 512
 _BATCH_DELAY_MS = 1_000
+_CLOSE_TIMEOUT_S = 5.0
 _SERVER_ERROR = 500
 
 _OPERATIONS = {"chat.completions": "chat", "completions": "text_completion", "embeddings": "embeddings"}
@@ -64,9 +66,12 @@ class ExchangeTracer:
         for span in self._spans(event):
             self._processor.on_end(span)
 
-    def close(self) -> None:
-        """Export what is waiting. Blocks: an exporter may take as long as its timeout."""
-        self._processor.shutdown()  # type: ignore[no-untyped-call]
+    def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> None:
+        """Export what is waiting, for at most `timeout_s`; what is left then is dropped. Blocks."""
+        # The processor alone would repeat each waiting batch until the exporter's timeout, for minutes in all.
+        closing = threading.Thread(target=self._processor.shutdown, name="tracer-close", daemon=True)
+        closing.start()
+        closing.join(timeout_s)
 
     def _spans(self, event: Event) -> Iterator[ReadableSpan]:
         server = _context(event.trace_id, event.span_id)
