@@ -146,6 +146,15 @@ def test_the_checks_can_be_run():
     assert os.access(ROOT / ".ci/run", os.X_OK)
 
 
+def test_the_pages_that_are_made_from_the_code_are_up_to_date():
+    """Settings, commands and resources: `make reference` writes them."""
+    command = [sys.executable, ROOT / "scripts/generate_reference.py", "--check"]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page):
     targets = re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)[^)]*\)", page.read_text())
