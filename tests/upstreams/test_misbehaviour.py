@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from podium.core.resources import Timeouts
 from podium.testing.behaviour import BAD, GOOD, Behaviour, Cut
 from podium.testing.openai_requests import chat_body, openai_error, request_bytes
 from podium.testing.raw_http import RawConnection
@@ -246,6 +247,67 @@ async def test_a_redirect_is_not_followed(exchange, upstream):
     upstream.script(Behaviour(status=307, headers=(("location", f"{upstream.url}/chat/completions"),), body=b""))
     assert (await exchange()).status == 502
     assert len(upstream.requests) == 1
+
+
+KEPT = pytest.mark.xfail(strict=True, reason="the connection is kept and serves the next caller")
+SECOND_ANSWER = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 16\r\n\r\n{"stolen": true}'
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "surplus",
+    [
+        b"x",
+        pytest.param(SECOND_ANSWER, marks=KEPT),
+        pytest.param(SECOND_ANSWER[:30], marks=KEPT),
+        pytest.param(b"\r\n" + SECOND_ANSWER, marks=KEPT),
+    ],
+)
+async def test_what_an_upstream_sends_unasked_is_nobodys_answer(exchange, gateway, upstream, surplus, stream):
+    upstream.behaviour = Behaviour(surplus=surplus)
+    for _ in range(3):
+        answer = await exchange(body=chat_body(stream=stream))
+        assert b"stolen" not in answer.body
+        if answer.status == 200:
+            assert b"word7" in answer.body
+        else:
+            assert openai_error(answer)["code"].startswith("upstream")
+    assert len({request.connection for request in upstream.requests}) == len(upstream.requests)
+
+
+@pytest.mark.xfail(strict=True, reason="the head of an answer has no bound")
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_head_without_end_is_not_kept_in_memory(exchange, gateway, upstream, stream):
+    upstream.behaviour = Behaviour(headers=tuple((f"x-{number}", "y" * 50_000) for number in range(200)))
+    answer = await exchange(body=chat_body(stream=stream))
+    assert answer.status == 502
+    assert openai_error(answer)["code"] == "upstream_invalid"
+    await all_calls_over(upstream)
+
+
+async def test_a_stream_without_end_is_cut_at_the_providers_total_time(open_gateway, upstream):
+    upstream.behaviour = Behaviour(chunks=1000, between_chunks_s=0.02)
+    timeouts = Timeouts(connect_s=1, first_byte_s=1, between_bytes_s=1, total_s=0.5)
+    gateway = await open_gateway(timeouts=timeouts)
+    async with await RawConnection.open(gateway.port) as client:
+        await client.send(request_bytes(chat_body(stream=True), key=gateway.api_key))
+        *_, last = (await client.read_response()).events()
+    assert json.loads(last)["error"]["code"] == "upstream_timeout"
+    await all_calls_over(upstream)
+    assert upstream.requests[0].disconnected_at_s
+
+
+async def test_many_events_in_one_read_and_one_event_in_many_reads_arrive_whole(exchange, upstream):
+    text = " ".join(f"w{number}" for number in range(2000))
+    for behaviour in (
+        Behaviour(text=text),
+        Behaviour(text=text, write_size=1000),
+        Behaviour(text=text, write_size=70_001),
+    ):
+        upstream.behaviour = behaviour
+        *events, last = (await exchange(body=chat_body(stream=True))).events()
+        assert "".join(map(text_of, map(json.loads, events))) == text
+        assert last == "[DONE]"
 
 
 async def test_the_upstreams_words_about_a_wrong_request_reach_the_caller(exchange):

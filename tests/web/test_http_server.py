@@ -391,6 +391,44 @@ async def test_a_caller_that_takes_nothing_is_given_up(open_gateway, upstream):
     await eventually(lambda: upstream.requests[0].disconnected_at_s or upstream.requests[0].finished_at_s)
 
 
+async def test_a_caller_that_is_refused_while_it_sends_can_read_why(gateway):
+    data = head(gateway, "content-length: 5000000").replace(gateway.api_key.encode(), b"pk_wrong")
+    async with await RawConnection.open(gateway.port) as client:
+        await client.send(data)
+        await client.send(b"x" * 4_000_000, piece=50_000)
+        assert (await client.read_response()).status == 401
+
+
+async def test_one_connection_too_many_is_closed_and_the_others_go_on(open_gateway):
+    gateway = await open_gateway(server=GatewayServerSettings(port=0, max_connections=2))
+    async with await RawConnection.open(gateway.port) as first, await RawConnection.open(gateway.port) as second:
+        for client in (first, second):
+            await client.send(chat(gateway))
+            assert (await client.read_response()).status == 200
+        async with await RawConnection.open(gateway.port) as third:
+            assert await third.read_to_end() == b""
+        await first.send(chat(gateway))
+        assert (await first.read_response()).status == 200
+
+
+# Request ids
+
+
+@pytest.mark.parametrize("given", ["x" * 129, "caf\xe9", "a\tb", ""])
+async def test_a_request_id_that_is_unfit_is_replaced(gateway, given):
+    answer = await answer_to(gateway, chat(gateway, headers={"x-request-id": given}))
+    assert answer.status == 200
+    assert (answer.header("x-request-id") or "").startswith("req_")
+
+
+async def test_a_request_id_is_kept_up_to_128_characters(gateway):
+    given = "id/with:marks-and.more_" + "x" * 105
+    answer = await answer_to(gateway, chat(gateway, headers={"x-request-id": given}))
+    assert answer.header("x-request-id") == given
+    await eventually(lambda: gateway.events)
+    assert gateway.events[0].request_id == given
+
+
 # Callers that go away
 
 

@@ -65,6 +65,8 @@ class Behaviour:
 
     # How it ends.
     cut: Cut | None = None
+    done: bool = True  # False: a stream ends without `data: [DONE]`
+    surplus: bytes = b""  # sent after the answer, with its last bytes
     close_after: bool = False  # closes right after an answer that promised to keep the connection
     reset_on_reuse: bool = False  # answers the first request of a connection, resets at the second
 
@@ -84,6 +86,7 @@ GOOD: dict[str, Behaviour] = {
     "comments": Behaviour(comments=True),
     "multi-line-events": Behaviour(multi_line=True),
     "no-usage": Behaviour(usage=False),
+    "no-done": Behaviour(done=False),
     "closes-after": Behaviour(close_after=True),
     "resets-on-reuse": Behaviour(reset_on_reuse=True),
 }

@@ -100,8 +100,9 @@ def _stream(
         events[middle] = _event('{"id": "chatcmpl', behaviour)
     if behaviour.cut is not None and behaviour.cut.how == "error_event":
         events = [*events[:middle], _event(json.dumps(_error(500)), behaviour)]
-    events.append(_event("[DONE]", behaviour))
-    end = len(events) - 1
+    end = len(events)
+    if behaviour.done:
+        events.append(_event("[DONE]", behaviour))
     marks: dict[Point, int] = {"middle": middle, "usage": end - 1 if usage else end, "end": end}
     return Answer(200, behaviour.content_type or "text/event-stream", tuple(events), streamed=True, marks=marks)
 

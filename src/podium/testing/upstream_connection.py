@@ -186,18 +186,19 @@ class UpstreamConnection(asyncio.Protocol):
         if cut and cut.at == "head":
             return cut.how
         await asyncio.sleep(behaviour.before_body_s)
-        for piece in _pieces(answer, behaviour):
+        end = b"" if cut else _end(answer, behaviour)
+        pieces = [*_pieces(answer, behaviour)]
+        for number, piece in enumerate(pieces, 1):
             if request.pieces_sent and answer.streamed:
                 await asyncio.sleep(behaviour.between_chunks_s)
-            await self._write(_framed(piece, answer, behaviour), behaviour)
+            data = _framed(piece, answer, behaviour)
+            if number == len(pieces) and behaviour.surplus:
+                data, end = data + end, b""  # in one write, so that it is read with the answer's last bytes
+            await self._write(data, behaviour)
             request.body_sent += len(piece)
             request.pieces_sent += 1
-        if cut:
-            return cut.how
-        if _framing(behaviour, streamed=answer.streamed) == "chunked":
-            trailers = "".join(f"{name}: {value}\r\n" for name, value in behaviour.trailers)
-            await self._write(f"0\r\n{trailers}\r\n".encode(), behaviour)
-        return None
+        await self._write(end, behaviour)
+        return cut.how if cut else None
 
     async def _break_off(self, request: RecordedRequest, how: How) -> None:
         if how == "stall":
@@ -258,3 +259,11 @@ def _framed(piece: bytes, answer: Answer, behaviour: Behaviour) -> bytes:
     if _framing(behaviour, streamed=answer.streamed) != "chunked":
         return piece
     return b"%x%b\r\n%b\r\n" % (len(piece), behaviour.chunk_extension.encode(), piece)
+
+
+def _end(answer: Answer, behaviour: Behaviour) -> bytes:
+    """What follows the body."""
+    if _framing(behaviour, streamed=answer.streamed) != "chunked":
+        return behaviour.surplus
+    trailers = "".join(f"{name}: {value}\r\n" for name, value in behaviour.trailers)
+    return f"0\r\n{trailers}\r\n".encode() + behaviour.surplus
