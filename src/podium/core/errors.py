@@ -64,7 +64,7 @@ class PodiumError(Exception):
     """
 
     fault: ClassVar[Fault]
-    status: ClassVar[int]
+    status: int
     retryable: ClassVar[bool] = False
     default_reason: ClassVar[Reason]
 
@@ -73,6 +73,7 @@ class PodiumError(Exception):
         message: str,
         *,
         reason: Reason | None = None,
+        status: int | None = None,
         hint: str = "",
         parameter: str | None = None,
         retry_after_s: float | None = None,
@@ -80,6 +81,8 @@ class PodiumError(Exception):
         super().__init__(message)
         self.message = message
         self.reason = reason or self.default_reason
+        if status is not None:
+            self.status = status
         self.hint = hint
         self.parameter = parameter
         self.retry_after_s = retry_after_s
