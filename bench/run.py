@@ -23,6 +23,7 @@ from types import FrameType
 
 from harness.contestants.all import CONTESTANTS
 from harness.lab import FULL, QUICK, Lab, find_wrk
+from harness.mocks.nginx import find_nginx
 from harness.place import BENCH, REPOSITORY, Place
 from harness.processes import BenchError, free_ports
 from harness.report import render
@@ -40,7 +41,8 @@ def main() -> int:
     if options.report is not None:
         print(render(load_series(options.report)), end="")
         return 0
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
     try:
         with _alone():
             _bench(options)
@@ -91,6 +93,7 @@ def _choice(allowed: list[str]) -> Callable[[str], list[str]]:
 
 def _bench(options: argparse.Namespace) -> None:
     find_wrk()
+    find_nginx()
     _raise_file_limit()
     plan = Plan(
         metrics=[metric for metric in METRICS if options.only is None or metric.name in options.only],

@@ -75,8 +75,8 @@ def _prepare(plan: Plan, lab: Lab, series: Series) -> list[Contestant]:
         if not any(metric.takes(contestant) for metric in plan.metrics):
             continue
         try:
-            contestant.prepare(lab.place)
             series.versions[contestant.name] = contestant.version()
+            contestant.prepare(lab.place)
         except BenchError as error:
             series.missing[contestant.name] = f"could not take part: {error}"
             print(f"{contestant.name} cannot take part: {error}", flush=True)

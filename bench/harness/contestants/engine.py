@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from harness.contestants.base import Process, Side
 from harness.contestants.podium import PodiumInstallation
 from harness.place import Place
+from harness.processes import BenchError
 from podium.core.layout import DataFolder
 from podium.identity.keys import derive_secret
 
@@ -15,6 +16,13 @@ __all__ = ["ENGINE_MODEL", "PodiumEngine", "Worker"]
 
 ENGINE_MODEL = "smollm2"
 _WORKER_READY = "/health"
+
+
+def _engine_version() -> str:
+    try:
+        return f"{ENGINE_MODEL} by xllamacpp {version('xllamacpp')}"
+    except PackageNotFoundError:
+        raise BenchError("the embedded engine is not installed: it is the extra `local`") from None
 
 
 def _worker(installation: PodiumInstallation, place: Place, port: int) -> Process:
@@ -35,7 +43,7 @@ class PodiumEngine:
         self._installation = PodiumInstallation(self.name)
 
     def version(self) -> str:
-        return f"Podium {version('podium')}, {ENGINE_MODEL} by xllamacpp {version('xllamacpp')}"
+        return f"Podium {version('podium')}, {_engine_version()}"
 
     def prepare(self, place: Place) -> None:
         self._installation.declare(place)
@@ -82,7 +90,7 @@ class Worker:
         self._key = ""
 
     def version(self) -> str:
-        return f"{ENGINE_MODEL} by xllamacpp {version('xllamacpp')}"
+        return _engine_version()
 
     def prepare(self, place: Place) -> None:
         self._installation.declare(place)
