@@ -4,7 +4,7 @@ import pytest
 
 from podium.control.loader import Batch, Loader
 from podium.core.clock import SystemClock
-from podium.core.errors import Unavailable
+from podium.core.errors import OperatorError, Unavailable
 from podium.testing.events import make_event
 from podium.testing.memory_store import MemoryJournals, MemoryLedger
 from podium.testing.waiting import eventually
@@ -100,6 +100,21 @@ async def test_a_segment_that_cannot_be_read_to_its_end_is_kept_and_told(journal
     assert loader.status.stuck == ("a/1",)
     assert loader.status.lag_bytes == 3
     assert await journals.segments()
+
+
+async def test_a_segment_of_a_newer_podium_does_not_hold_up_the_others(journals, ledger, loader):
+    journals.append("a/1", *events(3))
+    journals.append("a/2", *events(3))
+    read = journals.read
+
+    async def newer(source, position, limit):
+        if source == "a/1":
+            raise OperatorError("the journal segment has format 9")
+        return await read(source, position, limit)
+
+    journals.read = newer
+    assert await loader.load_once() == 3
+    assert (loader.status.stuck, loader.status.lag_bytes) == (("a/1",), 3)
 
 
 async def test_damage_that_was_stepped_over_is_counted(journals, ledger, loader):

@@ -13,7 +13,7 @@ import structlog
 from podium.control.ports import Ledger
 from podium.control.waiting import Backoff, wait_for
 from podium.core.clock import Clock
-from podium.core.errors import PodiumError
+from podium.core.errors import OperatorError, PodiumError
 from podium.core.event import Event
 
 __all__ = ["Batch", "JournalReader", "Loader", "LoaderStatus", "Segment"]
@@ -65,7 +65,7 @@ class LoaderStatus:
     loaded_events: int = 0  # since this process began to lead
     repeated_events: int = 0  # were in the ledger already
     damaged_bytes: int = 0  # of records that could not be read
-    stuck: tuple[str, ...] = ()  # closed segments with an end that cannot be read; kept for people to look at
+    stuck: tuple[str, ...] = ()  # segments that cannot be read to their end; kept for people to look at
     error: str = ""  # of the last round; "" when it went well
 
 
@@ -138,6 +138,9 @@ class Loader:
                 behind |= not await self._load_segment(segment)
             except FileNotFoundError:
                 self._forget(segment.source)
+            except OperatorError as error:  # this segment only, e.g. of a newer Podium; the others go on
+                self._cannot_read(segment.source, error.message)
+                behind = True
         if not behind:
             self._caught_up_ns = self._clock.monotonic_ns()
         return self._loaded - before
@@ -152,7 +155,8 @@ class Loader:
         while position < segment.size:
             batch = await self._journals.read(source, position, self._batch_events)
             if batch.position <= position:
-                self._cannot_read_on(segment, position)
+                if segment.closed:  # of an open one, a record that is half written comes whole in the next round
+                    self._cannot_read(source, f"nothing can be read from byte {position} on")
                 return False
             new = await self._ledger.load(source, batch.position, batch.events)
             self._loaded += new
@@ -169,8 +173,7 @@ class Loader:
     def _forget(self, source: str) -> None:
         self._segments = tuple(segment for segment in self._segments if segment.source != source)
 
-    def _cannot_read_on(self, segment: Segment, position: int) -> None:
-        # In an open segment a record that is half written comes whole in the next round.
-        if segment.closed and segment.source not in self._stuck:
-            self._stuck.add(segment.source)
-            _log.error("journal segment cannot be read to its end", source=segment.source, position=position)
+    def _cannot_read(self, source: str, why: str) -> None:
+        if source not in self._stuck:
+            self._stuck.add(source)
+            _log.error("journal segment cannot be read to its end", source=source, error=why)

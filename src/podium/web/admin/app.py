@@ -9,7 +9,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi.spec import SecurityRequirement
 
-import podium
+from podium import __version__
 from podium.control.plane import ControlPlane
 from podium.web.admin import keys, openapi, resources, revisions, state, usage
 from podium.web.admin.auth import author, require_operator
@@ -49,7 +49,7 @@ def build_admin_app(
         route_handlers=[guarded, *state.OPEN_HANDLERS, *([state.metrics_handler(metrics)] if metrics else [])],
         dependencies={"plane": Provide(provide_plane)},
         exception_handlers=exception_handlers(),
-        openapi_config=openapi.config(podium.__version__),
+        openapi_config=openapi.config(__version__),
         request_class=AdminRequest,
         request_max_body_size=settings.max_body_bytes,
         state=State({"plane": plane}),
