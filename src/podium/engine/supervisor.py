@@ -59,8 +59,8 @@ class Supervisor:
         self._raise_failure()
 
     async def _stop_all(self) -> None:
-        in_order = sorted(reversed(self._children), key=lambda child: -child.spec.rank)
-        for _, same_rank in groupby(in_order, key=lambda child: child.spec.rank):
+        in_order = sorted(self._children, key=_rank, reverse=True)
+        for _, same_rank in groupby(in_order, key=_rank):
             members = list(same_rank)
             for child in members:
                 child.stop()
@@ -87,3 +87,7 @@ class Supervisor:
             await asyncio.sleep(_ROTATION_POLL_S)
             for child in self._children:
                 rotate(child.spec.log_file, self._log_rotation)
+
+
+def _rank(child: Child) -> int:
+    return child.spec.rank
