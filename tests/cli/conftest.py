@@ -94,7 +94,7 @@ def served(handle):
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_DELETE = _answer
+        do_GET = do_POST = do_DELETE = _answer  # noqa: N815 - http.server's names
 
         def log_message(self, *_):
             pass

@@ -82,4 +82,6 @@ def test_the_address_comes_from_the_settings_unless_it_is_named(tmp_path, monkey
 def test_a_wrong_configuration_is_told_before_the_control_process_is_asked(podium, tmp_path):
     (tmp_path / "podium.yaml").write_text("admin: {port: x}\n")
     done = podium("get", code=78)
-    assert done.err.startswith("podium: podium.yaml:1: admin.port: expected an integer from 0 to 65535, got 'x'\nhint: ")
+    assert done.err.startswith(
+        "podium: podium.yaml:1: admin.port: expected an integer from 0 to 65535, got 'x'\nhint: "
+    )

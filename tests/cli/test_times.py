@@ -19,7 +19,7 @@ def test_durations(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "5", "-1d", "1y", "d", "1d2h", "999999999999w"])
 def test_what_is_no_duration(text):
-    with pytest.raises(OperatorError, match="--grace: .* is not a duration"):
+    with pytest.raises(OperatorError, match=r"--grace: .* is not a duration"):
         duration_s(text, "--grace")
 
 

@@ -106,7 +106,7 @@ def _check_data_folder(settings: "Settings") -> Finding:
     if folder.exists():
         return fail("data folder", f"{folder} is not a folder", "Name another with --data-dir.")
     parent = _existing_parent(folder)
-    if os.access(parent, os.W_OK | os.X_OK):
+    if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
         return ok("data folder", f"{folder} is not there yet; the first start creates it")
     return fail(
         "data folder", f"{folder} cannot be created in {parent}", "Change its owner, or name another with --data-dir."

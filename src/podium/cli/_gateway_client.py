@@ -137,7 +137,8 @@ class GatewayClient:
                     raise refusal(response.status_code, data, self._peer)
                 if piece := answer.take(decoded):
                     yield piece
-        raise UpstreamFailed("The answer ended before it was complete.", hint="Try again.")
+        if answer.finish_reason is None:  # some servers leave out [DONE]
+            raise UpstreamFailed("The answer ended before it was complete.", hint="Try again.")
 
     def _json(self, response: "httpx.Response") -> Any:
         if not response.is_success:

@@ -26,5 +26,5 @@ def check_config(place: Listening, *, as_json: AsJson = False) -> None:
         print_json({"file": file, "data_dir": str(configuration.settings.data.path), "settings": shown})
         return
     say(f"Configuration is right. Data folder: {configuration.settings.data.path}")
-    rows = [(key, one["value"], one["origin"]) for key, one in shown.items() if one["origin"] != "default"]
+    rows = [(key, str(one["value"]), one["origin"]) for key, one in shown.items() if one["origin"] != "default"]
     print_table(("setting", "value", "from"), rows, empty="Every setting has its default.")

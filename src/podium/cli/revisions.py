@@ -44,7 +44,7 @@ def history(
         print_json(page)
         return
     rows = [
-        (one.number, moment_text(one.created_unix_s), one.author, one.message, _touched(one.changes))
+        (str(one.number), moment_text(one.created_unix_s), one.author, one.message, _touched(one.changes))
         for one in page.revisions
     ]
     print_table(("revision", "when", "author", "message", "changes"), rows, empty="There is no revision.")

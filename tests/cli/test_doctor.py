@@ -1,0 +1,148 @@
+"""`doctor`: each check in good and in bad health."""
+
+import os
+import socket
+import sqlite3
+import time
+
+import pytest
+
+from podium.control.bootstrap import ensure_root_secret
+from podium.core.layout import DataFolder
+from podium.core.snapshot import Snapshot
+from podium.identity.keys import derive_secret
+from podium.store.snapshot_file import write_snapshot
+from podium.testing.processes import free_port
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data folder as a first start leaves it."""
+    folder = DataFolder(tmp_path / "data")
+    folder.path.mkdir()
+    return folder
+
+
+@pytest.fixture
+def examine(podium, monkeypatch):
+    """The findings of `podium doctor`, by check."""
+    monkeypatch.setenv("PODIUM_PORT", str(free_port()))
+    monkeypatch.setenv("PODIUM_ADMIN_PORT", str(free_port()))
+
+    def run(*arguments, code=0, env=None):
+        done = podium("doctor", "--json", *arguments, code=code, env=env).json
+        assert done["ok"] is (code == 0)
+        return {finding["check"]: finding for finding in done["findings"]}
+
+    return run
+
+
+def test_before_the_first_start_nothing_fails(examine, podium):
+    found = examine()
+    assert {name for name, one in found.items() if one["status"] != "ok"} <= {"models", "disk space", "open files"}
+    assert found["gateway"]["text"].endswith("is free")
+    assert "podium models fetch" in found["models"]["advice"]
+    lines = podium("doctor").out.splitlines()
+    assert lines[0].split()[:2] == ["ok", "python"]
+
+
+def test_a_wrong_configuration_is_a_finding_and_the_rest_is_still_checked(examine):
+    found = examine(env={"PODIUM_GATEWAY_PORT": "x"}, code=1)
+    assert found["configuration"]["status"] == "fail"
+    assert "PODIUM_GATEWAY_PORT: gateway.port: expected an integer" in found["configuration"]["text"]
+    assert found["python"]["status"] == "ok"
+    assert "control" in found
+
+
+def test_secrets_that_others_can_read_fail(examine, data):
+    data.secret_file.write_text("00" * 32)
+    data.secret_file.chmod(0o644)
+    found = examine(code=1)["secrets"]
+    assert found["status"] == "fail"
+    assert found["advice"] == f"chmod 600 {data.secret_file}"
+    data.secret_file.chmod(0o600)
+    assert examine()["secrets"]["status"] == "ok"
+
+
+def test_a_database_without_its_root_secret_fails(examine, data):
+    sqlite3.connect(data.database_file).close()
+    assert "no key works without it" in examine(code=1)["secrets"]["text"]
+
+
+def test_a_data_folder_that_is_a_file_or_in_a_file_fails(examine, tmp_path):
+    (tmp_path / "data").write_text("")
+    assert examine(code=1)["data folder"]["text"].endswith("is not a folder")
+    found = examine("--data-dir", str(tmp_path / "data" / "below"), code=1)["data folder"]
+    assert found["text"].endswith(f"cannot be created in {tmp_path / 'data'}")
+
+
+def test_a_data_folder_that_cannot_be_written_fails(examine, data, monkeypatch):
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != data.path and may(path, mode))  # root may everything
+    assert examine(code=1)["data folder"]["text"].endswith("cannot be written")
+
+
+def test_a_damaged_model_fails(examine, data):
+    data.models.mkdir()
+    (data.models / "smollm2.json").write_text("{}")
+    found = examine(code=1)["models"]
+    assert "smollm2" in found["text"]
+
+
+def test_a_database_that_is_none_fails_and_one_that_answers_is_right(examine, data):
+    data.secret_file.write_text("00" * 32)
+    data.secret_file.chmod(0o600)
+    data.database_file.write_bytes(b"not a database, and longer than a header of SQLite would be " * 20)
+    assert examine(code=1)["database"]["text"].endswith("file is not a database")
+    data.database_file.unlink()
+    with sqlite3.connect(data.database_file) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    connection.close()
+    assert "answers (1 tables" in examine()["database"]["text"]
+
+
+def test_a_postgres_that_does_not_answer_fails_and_its_password_is_not_shown(examine):
+    url = f"postgresql://podium:hunter2@127.0.0.1:{free_port()}/podium"
+    found = examine(env={"PODIUM_DATABASE_URL": url}, code=1)["database"]
+    assert found["text"].startswith("PostgreSQL does not answer: ")
+    assert "hunter2" not in str(found)
+
+
+def test_a_snapshot_is_opened_and_its_seal_checked(examine, data):
+    root = ensure_root_secret(data)
+    now = time.time()
+    write_snapshot(data.snapshot_file, derive_secret(root, "snapshot"), Snapshot(revision=7, published_unix_s=now))
+    assert examine()["snapshot"]["text"].startswith("revision 7, ")
+    write_snapshot(data.snapshot_file, b"another key", Snapshot(revision=7, published_unix_s=now))
+    assert examine(code=1)["snapshot"]["status"] == "fail"
+
+
+def test_damaged_and_old_journals_are_warned_of(examine, data):
+    folder = data.journals / "gateway-0"
+    folder.mkdir(parents=True)
+    assert examine()["journal"]["status"] == "ok"
+    (folder / "1-0.damaged").write_bytes(b"x")
+    assert examine()["journal"]["status"] == "warn"
+
+
+def test_a_port_that_another_program_holds_fails(examine):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        found = examine("--port", str(port), code=1)["gateway"]
+    assert found["text"].startswith(f"port {port} is taken")
+    assert "--port" in found["advice"]
+
+
+def test_processes_that_live_are_told_apart_from_ready_ones(examine, serve):
+    ready = [True]
+
+    def answer(method, path, headers, body):
+        return (200, {}, b"ok") if path == "/healthz" or ready[0] else (503, {}, b'{"missing": "snapshot"}')
+
+    with serve(answer) as url:
+        port = url.rpartition(":")[2]
+        assert examine("--port", port)["gateway"]["text"] == f"alive and ready at {url}"
+        ready[0] = False
+        found = examine("--port", port)["gateway"]
+    assert found["status"] == "warn"
+    assert 'not ready: {"missing": "snapshot"}' in found["text"]
