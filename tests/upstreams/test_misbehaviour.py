@@ -79,8 +79,7 @@ BROKEN_OFF = {
     "oversized": "upstream_invalid",
 }
 RETRIED = pytest.mark.xfail(strict=True, reason="a final status of the upstream is taken for 502, and retried")
-UNSEEN = pytest.mark.xfail(strict=True, reason="an error object inside a stream is not seen")
-OPEN = dict.fromkeys(("unauthorized", "forbidden", "server-error", "empty-error"), RETRIED) | {"error-event": UNSEEN}
+OPEN = dict.fromkeys(("unauthorized", "forbidden", "server-error", "empty-error"), RETRIED)
 NOT_BEGUN = {name: told for name, told in WHOLE.items() if name not in BROKEN_OFF}
 
 

@@ -75,14 +75,9 @@ class _Embedding(Request, kw_only=True):
     input: msgspec.Raw
 
 
-_DECIDING_NAMES = (
-    b'"model"',
-    b'"stream"',
-    b'"stream_options"',
-    b'"max_tokens"',
-    b'"max_completion_tokens"',
-    b'"n"',
-    b'"user"',
+_DECIDING_NAMES = frozenset(
+    ("model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "user", "safety_identifier")
+    + ("messages", "prompt", "input")
 )
 _decode_request = {
     "chat.completions": msgspec.json.Decoder(_Chat).decode,
@@ -126,7 +121,14 @@ _encode = encode_json
 
 
 def rewrite_request(body: bytes, change: Change) -> bytes:
-    """The body with `change` made; every other field keeps its bytes."""
+    """The body with `change` made; every other field keeps its bytes. InvalidRequest: it is nested too deeply."""
+    try:
+        return _rewritten(body, change)
+    except RecursionError:  # how deep is too deep depends on how deep we are ourselves
+        raise InvalidRequest("The body is nested too deeply.", reason=Reason.INVALID_JSON) from None
+
+
+def _rewritten(body: bytes, change: Change) -> bytes:
     fields = _decode_fields(body)
     if change.model is not None:
         fields["model"] = msgspec.Raw(_encode(change.model))
@@ -136,9 +138,12 @@ def rewrite_request(body: bytes, change: Change) -> bytes:
         fields["messages"] = msgspec.Raw(_encode([change.system_message, *_decode_list(fields["messages"])]))
     if change.include_usage:
         options = fields.get("stream_options")
-        given = _decode_fields(options) if options is not None and options != b"null" else {}
+        given = _decode_fields(options) if options is not None and bytes(options) != b"null" else {}
         fields["stream_options"] = msgspec.Raw(_encode(given | {"include_usage": msgspec.Raw(b"true")}))
     return _encode(fields)
+
+
+_MOST_TOKENS = 10**12  # of one exchange; more is nonsense, and no ledger could keep it
 
 
 class _TokenDetails(msgspec.Struct):
@@ -155,7 +160,7 @@ class _Usage(msgspec.Struct):
     def to_usage(self) -> Usage | None:
         """Ours; None when the upstream left the counts out or sent nonsense."""
         given, made = self.prompt_tokens, self.completion_tokens or 0
-        if given is None or given < 0 or made < 0:
+        if given is None or not (0 <= given <= _MOST_TOKENS and 0 <= made <= _MOST_TOKENS):
             return None
         cached = self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else None
         reasoning = self.completion_tokens_details.reasoning_tokens if self.completion_tokens_details else None
@@ -179,6 +184,8 @@ def read_answer_usage(body: bytes) -> Usage | None:
 
     ValueError: the answer is not a JSON object.
     """
+    if not body.lstrip().startswith(b"{"):
+        raise ValueError("not a JSON object")
     try:
         usage = _decode_answer(body).usage
     except msgspec.ValidationError:
@@ -204,7 +211,7 @@ class _Choice(msgspec.Struct):
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] = []
     usage: _Usage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw()  # in a union with None, msgspec does not fill it
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
@@ -223,6 +230,7 @@ class StreamEvent(msgspec.Struct, frozen=True):
 
 
 _NOTHING = StreamEvent()
+_UNKNOWN = StreamEvent(has_content=True)  # a shape that we do not know is the caller's to read, without delay
 
 
 def read_stream_event(event: bytes) -> StreamEvent:
@@ -235,9 +243,10 @@ def read_stream_event(event: bytes) -> StreamEvent:
     try:
         chunk = _decode_chunk(data)
     except msgspec.ValidationError:
-        return _NOTHING  # a shape that we do not know is the caller's to read
+        return _UNKNOWN
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise ValueError("an event is not JSON") from error
+    said = bytes(chunk.error)
     texts = [text for choice in chunk.choices for text in _texts(choice)]
     calls = any(choice.delta is not None and choice.delta.tool_calls for choice in chunk.choices)
     return StreamEvent(
@@ -246,7 +255,7 @@ def read_stream_event(event: bytes) -> StreamEvent:
         text="".join(texts),
         usage=chunk.usage.to_usage() if chunk.usage is not None else None,
         usage_only=chunk.usage is not None and not chunk.choices,
-        error=bytes(chunk.error) if chunk.error is not None and chunk.error != b"null" else None,
+        error=said if said not in {b"", b"null"} else None,
     )
 
 
@@ -303,9 +312,13 @@ def request_text(body: bytes) -> str:
 
 
 def answer_text(body: bytes) -> str:
-    """The text that a model wrote into a whole answer, for counting its tokens."""
-    choices = msgspec.json.decode(body).get("choices") or []
-    return "\n".join(text for choice in choices for text in _strings([choice.get("message"), choice.get("text")]))
+    """The text that a model wrote into a whole answer, for counting its tokens; of an unknown shape, none."""
+    answer = msgspec.json.decode(body)
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    if not isinstance(choices, list):
+        return ""
+    said = [choice for choice in choices if isinstance(choice, dict)]
+    return "\n".join(text for choice in said for text in _strings([choice.get("message"), choice.get("text")]))
 
 
 def _strings(value: Any) -> list[str]:
