@@ -139,6 +139,15 @@ def test_get_lists_all_kinds_or_one_by_any_of_its_names(podium, house):
     assert podium("get", "limit-policies", "--json").json["resources"] == []
 
 
+def test_get_of_everything_counts_a_kind_that_has_many(podium, house):
+    house.apply("\n---\n".join(f"{{kind: Tenant, name: t{number}}}" for number in range(21)) + "\n---\n" + PROVIDER)
+    rows = [line.split() for line in podium("get").out.splitlines()]
+    assert ["Tenant", "(22", "of", "them)", "podium", "get", "tenant"] in rows
+    assert [row[1] for row in rows if row[0] == "Provider"] == ["acme-llm"]
+    assert len([line for line in podium("get", "tenant").out.splitlines() if "Tenant" in line]) == 22
+    assert len(podium("get", "--json").json["resources"]) == 23
+
+
 def test_get_shows_one_resource_as_a_document_that_apply_reads(podium, house):
     house.apply(PROVIDER)
     shown = podium("get", "provider", "acme-llm")

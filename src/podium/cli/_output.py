@@ -41,7 +41,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
     if not lines:
         say(empty)
         return
-    table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, show_edge=False)
     for index, column in enumerate(columns):
         right = all(isinstance(line[index], int | float) for line in lines)
         table.add_column(column, justify="right" if right else "left", overflow="fold")

@@ -1,6 +1,7 @@
 """`apply`, `diff`, `get`, `delete`, `export`: what is declared."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _SUMMARY_CHARACTERS = 100
+_SHOWN_OF_A_KIND = 20
 
 Files = Annotated[
     list[str],
@@ -117,7 +119,7 @@ def get(
     if as_json:
         print_json(declared)
     else:
-        rows = [(one.kind, one.name, _summary(one.spec)) for one in declared.resources]
+        rows = _rows(declared.resources, whole=chosen is not None)
         print_table(("kind", "name", "spec"), rows, empty="Nothing is declared.")
 
 
@@ -170,6 +172,17 @@ def _yaml(documents: "Sequence[Document]") -> str:
     from podium.control.yaml_nodes import write_text  # noqa: PLC0415 - only where used
 
     return write_text({"kind": one.kind, "name": one.name, "spec": one.spec} for one in documents).rstrip("\n")
+
+
+def _rows(documents: "Sequence[Document]", *, whole: bool) -> Iterator[tuple[str, str, str]]:
+    """A row for each resource; unless `whole`, one row for all of a kind that has many, as prices do."""
+    counts = Counter(one.kind for one in documents)
+    many = set() if whole else {kind for kind, count in counts.items() if count > _SHOWN_OF_A_KIND}
+    for one in documents:
+        if one.kind not in many:
+            yield one.kind, one.name, _summary(one.spec)
+    for kind in sorted(many):
+        yield kind, f"({counts[kind]:,} of them)", f"podium get {kind.lower()}"
 
 
 def _summary(spec: dict[str, object]) -> str:
