@@ -34,7 +34,7 @@ async def _sound_gateway(upstream_url, *, server=None, **declared):
     snapshot = gateway_snapshot(upstream_url, **{"models": SCRIPTED_MODELS, "timeouts": SHORT_TIMEOUTS} | declared)
     async with running_gateway(snapshot, server=server) as gateway:
         yield gateway
-        await eventually(lambda: gateway.in_flight == 0, timeout_s=3)
+        await eventually(lambda: gateway.in_flight == 0 and gateway.connections == 0, timeout_s=5)
         async with await RawConnection.open(gateway.port) as client:
             await client.send(request_bytes(path="/v1/models", key=gateway.api_key))
             assert (await client.read_response()).status == 200
