@@ -1,6 +1,5 @@
 """`podium worker`: one process that serves one built-in model."""
 
-from podium.core.errors import OperatorError
 from podium.core.layout import DataFolder
 from podium.engine.catalogue import ModelKind, find_model
 from podium.engine.model_store import ensure
@@ -20,4 +19,6 @@ def serve_worker(model: str, *, port: int, api_key: str, data: DataFolder, setti
         from podium.engine.llama_worker import serve_llama  # noqa: PLC0415 - only the kind that is asked for
 
         return serve_llama(files, port=port, api_key=api_key, settings=settings)
-    raise OperatorError(f"No worker serves models of kind {entry.kind}.")
+    from podium.engine.embedding_worker import serve_embeddings  # noqa: PLC0415 - as above
+
+    return serve_embeddings(files, port=port, api_key=api_key, settings=settings)
