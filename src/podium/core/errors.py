@@ -144,10 +144,14 @@ class NotFound(CallerError):
 
 
 class MethodNotAllowed(CallerError):
-    """The path exists, the method does not."""
+    """The path exists, the method does not; `allowed` are those that do."""
 
     status = 405
     default_reason = Reason.METHOD_NOT_ALLOWED
+
+    def __init__(self, message: str, *, allowed: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.allowed = allowed
 
 
 class Conflict(CallerError):
@@ -192,12 +196,13 @@ class Unavailable(ServiceError):
 
 
 class UpstreamError(PodiumError):
-    """The model's server failed."""
+    """The model's server failed. `upstream_status` is what it answered; None: nothing that can be read."""
 
     fault = Fault.UPSTREAM
     status = 502
     retryable = True
     default_reason = Reason.UPSTREAM_ERROR
+    upstream_status: int | None = None
 
 
 class UpstreamFailed(UpstreamError):

@@ -33,6 +33,13 @@ class RejectedByUpstream(PodiumError):
 
 def refusal(answer: Answer, *, streamed: bool) -> PodiumError | None:
     """None when the answer is what was asked for, else what to make of it."""
+    error = _refusal(answer, streamed=streamed)
+    if isinstance(error, UpstreamError):
+        error.upstream_status = answer.status
+    return error
+
+
+def _refusal(answer: Answer, *, streamed: bool) -> PodiumError | None:
     status = answer.status
     if status == _OK and answer.streamed == streamed and b"content-encoding" not in answer.headers:
         return None

@@ -62,7 +62,7 @@ class Call:
                 outcome.cost_nothing |= error.reason is Reason.UPSTREAM_UNREACHABLE
                 decision = may_retry(
                     reason=error.reason,
-                    status=error.status,
+                    status=error.upstream_status,
                     attempts=exchange.attempts,
                     content_sent=outcome.streaming,
                     other_backend=len(set(self._tried)) < len(self._pool.backends),

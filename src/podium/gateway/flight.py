@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import structlog
+
 from podium.core.clock import Clock
 from podium.core.errors import ClientGone, InternalError, PodiumError, Unavailable
 from podium.core.exchange import Exchange
@@ -21,6 +23,8 @@ from podium.gateway.world import Principal, World
 from podium.traffic.limits import Limiter
 
 __all__ = ["Flight", "View", "Worlds"]
+
+log = structlog.get_logger(__name__)
 
 View = Callable[[World, Principal], bytes]
 _Serve = Callable[[Exchange, Caller, Outcome], Awaitable[None]]
@@ -78,6 +82,7 @@ class Flight:
             world = self._world()
             principal = self._identify(exchange, caller, world)
             outcome.headers, outcome.body = json_headers(exchange), render(world, principal)
+            outcome.bytes_out = len(outcome.body)
             exchange.status = 200
 
         await self._end_in_one_event(exchange, caller, serve)
@@ -96,11 +101,12 @@ class Flight:
             exchange.fail(error)
         except asyncio.CancelledError:
             exchange.fail(_interrupted(caller))
-        except Exception:
+        except Exception:  # the exchange's boundary: a bug of ours is logged, recorded and answered
+            log.exception("exchange_failed", request_id=exchange.request_id)
             exchange.fail(InternalError("Podium failed. The request id helps to find out why."))
-            raise
-        finally:
+        try:
             await self._settler.settle(exchange, outcome)
+        finally:
             self._settle_limits(exchange, outcome)
             self.in_flight -= 1
             self._land(exchange, caller, outcome)

@@ -1,6 +1,8 @@
 """The end of an exchange: recorded first, then the caller gets the last byte, then every view is told."""
 
-from podium.core.errors import PodiumError, Unavailable
+from msgspec.structs import replace
+
+from podium.core.errors import MethodNotAllowed, PodiumError, Unavailable
 from podium.core.event import Event, encode_event
 from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
@@ -68,12 +70,15 @@ class Landing:
 
     def __call__(self, failure: OSError | None) -> None:
         """Give the caller its last bytes, then tell the views."""
+        event = self._event
         if failure is None:
             self._deliver(self._exchange.error)
         else:
-            self._deliver(_unrecorded())
+            error = _unrecorded()
+            self._deliver(error)
+            event = replace(event, status=error.status, reason=error.reason, fault=error.fault)
         for sink in self._sinks:
-            sink.observe(self._event)
+            sink.observe(event)
 
     def _deliver(self, error: PodiumError | None) -> None:
         caller, outcome = self._caller, self._outcome
@@ -94,6 +99,8 @@ class Landing:
         headers = json_headers(self._exchange)
         if error.retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % max(1, -int(-error.retry_after_s // 1))))
+        if isinstance(error, MethodNotAllowed):
+            headers.append((b"allow", ", ".join(error.allowed).encode()))
         if error.status == 401:  # noqa: PLR2004 - RFC 9110, section 15.5.2
             headers.append(_CHALLENGE)
         return headers

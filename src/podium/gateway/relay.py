@@ -80,7 +80,7 @@ class StreamRelay:
             self._sample.append(block)
             self._sample_size += len(block)
         if self.committed and not _needs_reading(block):
-            self.events += block.count(b"data:")
+            self.events += block.count(b"\ndata:") + block.startswith(b"data:")  # text has no bare line ends
             self._write(block)
         else:
             self._read(block)
@@ -93,10 +93,15 @@ class StreamRelay:
 
     def _read(self, block: bytes) -> None:
         """Decode each event of a block, and pass on what the caller should see."""
-        passed = []
+        passed: list[bytes] = []
         content = False
         for raw in split_events(block):
-            event = self._understand(raw)
+            try:
+                event = self._understand(raw)
+            except UpstreamFailed:
+                if self.committed:
+                    self._write(b"".join(passed))  # what came before it is good
+                raise
             if event.done:
                 break
             if event.has_content:

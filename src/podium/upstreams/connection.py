@@ -18,6 +18,7 @@ __all__ = ["Connection", "Lender", "OnPiece"]
 OnPiece = Callable[[bytes], bool]  # takes a piece of a body; False: nothing more is wanted
 
 _TAIL_S = 1.0  # what follows the last wanted piece is the end of the body; it may come in a packet of its own
+_MAX_HEAD_BYTES = 256 * 1024
 _EVENT_STREAM = b"text/event-stream"
 
 
@@ -44,6 +45,7 @@ class Connection(asyncio.Protocol):
         "_deadline_s",
         "_ends_alone",
         "_error",
+        "_head_bytes",
         "_head_waiter",
         "_keep_alive",
         "_lender",
@@ -75,6 +77,7 @@ class Connection(asyncio.Protocol):
     def _clear(self) -> None:
         self._body: list[bytes] = []
         self._body_bytes = 0
+        self._head_bytes = 0
         self._message_complete = False
         self._keep_alive = True
         self._on_piece: OnPiece | None = None
@@ -132,6 +135,7 @@ class Connection(asyncio.Protocol):
             self._read_deadline_s = self._loop.time() + _TAIL_S
             return
         reusable = self._keep_alive and self._message_complete and not self.closed
+        self.resume()  # the next call must be able to read
         self._clear()
         self.busy = False
         self.reused = True
@@ -196,20 +200,36 @@ class Connection(asyncio.Protocol):
         self._read_deadline_s = self._loop.time() + self._lender.between_bytes_s
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(_cause(error))
             self.abort()
             return
+        if not self.answer.status:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MAX_HEAD_BYTES:
+                self._fail(
+                    UpstreamFailed("The model's server sent a head without end.", reason=Reason.UPSTREAM_INVALID)
+                )
+                self.abort()
+                return
         self._progress()
 
-    # httptools callbacks
+    # httptools callbacks. What follows a whole answer in the same bytes was not asked for: it is nobody's.
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        if self._message_complete:
+            self._keep_alive = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header."""
-        self.answer.headers[name.lower()] = value
+        if not self._message_complete:
+            self.answer.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         """The head is read."""
+        if self._message_complete:
+            return
         answer, status = self.answer, self._parser.get_status_code()
         if status < 200:  # noqa: PLR2004 - 1xx: the real head follows
             answer.headers.clear()
@@ -222,7 +242,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, piece: bytes) -> None:
         """Collect; `_progress` hands on."""
-        if self._ends_alone:
+        if self._ends_alone or self._message_complete:
             return
         self._body.append(piece)
         if not self.answer.streamed:
@@ -296,11 +316,13 @@ class Answer:
 
     def pause(self) -> None:
         """Read nothing more for now."""
-        self._connection.pause()
+        if self._connection.answer is self:
+            self._connection.pause()
 
     def resume(self) -> None:
         """Read on."""
-        self._connection.resume()
+        if self._connection.answer is self:  # else it serves another call by now
+            self._connection.resume()
 
     def close(self) -> None:
         """Drop what is still to come."""

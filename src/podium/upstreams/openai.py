@@ -17,6 +17,7 @@ PATHS = {
     "completions": b"/completions",
     "embeddings": b"/embeddings",
 }
+_OURS = {"content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade", "expect"}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -59,8 +60,10 @@ class OpenAiUpstream:
 
 def origin_of(base_url: str, tls: Tls) -> Origin:
     """Where a base URL points; OperatorError when it does not point anywhere, or its TLS files cannot be read."""
-    parts = urlsplit(base_url)
+    if not base_url.isascii() or not base_url.isprintable() or set(base_url) & set(" ?#"):
+        raise OperatorError(f"{base_url!r} holds characters that no base URL may hold.", hint="No `?`, `#` or blank.")
     try:
+        parts = urlsplit(base_url)
         port = parts.port or _DEFAULT_PORTS[parts.scheme]
     except (ValueError, KeyError):
         raise OperatorError(f"{base_url!r} is not an http or https URL.") from None
@@ -77,6 +80,8 @@ def account_head(base_url: str, *, api_key: str | None, headers: dict[str, str])
         lines["authorization"] = f"Bearer {api_key}"
     lines |= {name.lower(): value for name, value in headers.items()}
     for name, value in lines.items():
+        if name in _OURS:
+            raise OperatorError(f"The header {name!r} cannot be set: Podium sets it itself.")
         if not _is_header(name, value):
             raise OperatorError(f"The header {name!r} holds characters that no header may hold.")
     return "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode("latin-1")

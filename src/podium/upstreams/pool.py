@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable
 from dataclasses import dataclass
 
-from podium.core.errors import Unavailable, UpstreamFailed, UpstreamTimeout
+from podium.core.errors import UpstreamFailed, UpstreamTimeout
 from podium.core.reasons import Reason
 from podium.upstreams.connection import Answer, Connection
 
@@ -81,21 +81,17 @@ class Pool:
         """A new connection, or the next one that comes free when the bound is reached."""
         while len(self._all) + self._opening >= self._max_connections:
             if len(self._waiting) >= _MAX_WAITING:
-                raise Unavailable("The model's server is busy.", reason=Reason.NO_BACKEND, retry_after_s=1.0)
+                raise UpstreamFailed("The model's server is busy.", status=503, retry_after_s=1.0)
             waiter: asyncio.Future[Connection | None] = self._loop.create_future()
             self._waiting.append(waiter)
             try:
                 async with asyncio.timeout_at(min(deadline_s, self._loop.time() + self._connect_s)):
                     given = await waiter
-            except TimeoutError:
-                raise UpstreamTimeout("No connection to the model's server came free in time.") from None
-            except asyncio.CancelledError:
-                if waiter.done() and not waiter.cancelled() and (unused := waiter.result()) is not None:
-                    self.idle(unused)
+            except BaseException as error:
+                self._withdraw(waiter)
+                if isinstance(error, TimeoutError):
+                    raise _unsent("No connection to the model's server came free in time.") from None
                 raise
-            finally:
-                with contextlib.suppress(ValueError):
-                    self._waiting.remove(waiter)
             if given is not None and not given.closed:
                 return given
         return await self._open(deadline_s)
@@ -103,22 +99,23 @@ class Pool:
     async def _open(self, deadline_s: float) -> Connection:
         origin = self._origin
         self._opening += 1
+        connection: Connection | None = None
         try:
             async with asyncio.timeout_at(min(deadline_s, self._loop.time() + self._connect_s)):
                 _, connection = await self._loop.create_connection(
                     lambda: Connection(self, self._loop), origin.host, origin.port, ssl=origin.tls
                 )
         except TimeoutError:
-            raise UpstreamTimeout("No connection to the model's server in time.") from None
+            raise _unsent("No connection to the model's server in time.") from None
         except ssl.SSLError as error:
             raise UpstreamFailed("The model's server cannot be trusted.", hint=f"TLS: {error.reason}.") from error
         except OSError as error:
             raise UpstreamFailed("The model's server cannot be reached.", hint=str(error.strerror or error)) from error
         finally:
             self._opening -= 1
+            if connection is None:
+                self._wake_one()
         self._all.add(connection)
-        if self._closed:
-            connection.abort()
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(_SWEEP_INTERVAL_S, self._sweep)
         return connection
@@ -140,11 +137,26 @@ class Pool:
     def lost(self, connection: Connection) -> None:
         """Forget a closed connection; its place is free."""
         self._all.discard(connection)
+        self._wake_one()
+
+    def _wake_one(self) -> None:
+        """Tell who waits longest that a connection may be opened."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_result(None)
                 return
+
+    def _withdraw(self, waiter: asyncio.Future[Connection | None]) -> None:
+        """Stop waiting; what came in the same moment goes to the next."""
+        with contextlib.suppress(ValueError):
+            self._waiting.remove(waiter)
+        if waiter.done() and not waiter.cancelled():
+            unused = waiter.result()
+            if unused is None or unused.closed:
+                self._wake_one()
+            else:
+                self.idle(unused)
 
     def _sweep(self) -> None:
         now_s = self._loop.time()
@@ -155,7 +167,7 @@ class Pool:
         self._sweeper = self._loop.call_later(_SWEEP_INTERVAL_S, self._sweep) if self._all else None
 
     def retire(self) -> None:
-        """Close idle connections now and busy ones after their call; opens no more."""
+        """Close idle connections now and each other one after its call. Exchanges that began before go on."""
         self._closed = True
         while self._idle:
             self._idle.pop()[1].abort()
@@ -167,3 +179,8 @@ class Pool:
             connection.abort()
         if self._sweeper is not None:
             self._sweeper.cancel()
+
+
+def _unsent(message: str) -> UpstreamTimeout:
+    """A time-out before anything was sent: another backend may be tried."""
+    return UpstreamTimeout(message, reason=Reason.UPSTREAM_UNREACHABLE)

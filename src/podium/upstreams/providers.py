@@ -10,6 +10,7 @@ import structlog
 
 from podium.core.errors import OperatorError
 from podium.core.resources import Provider, SecretRef
+from podium.upstreams.local import LocalUpstream
 from podium.upstreams.openai import Account, OpenAiUpstream, account_head, origin_of
 from podium.upstreams.pool import Pool
 
@@ -34,7 +35,7 @@ class Providers:
         self._accounts: dict[tuple[str, bytes, str | None], Account] = {}
         self._used: set[tuple[str, bytes, str | None]] = set()
 
-    def upstream(self, provider: str, spec: Provider, model: str) -> OpenAiUpstream | None:
+    def upstream(self, provider: str, spec: Provider, model: str) -> OpenAiUpstream | LocalUpstream | None:
         """The upstream for a model of a provider; None when it cannot be called, which is logged with the reason."""
         try:
             if spec.protocol == "local":
@@ -45,12 +46,12 @@ class Providers:
             log.warning("provider_unusable", provider=provider, model=model, error=error.message, hint=error.hint)
             return None
 
-    def _local(self, provider: str, spec: Provider, model: str) -> OpenAiUpstream | None:
+    def _local(self, provider: str, spec: Provider, model: str) -> LocalUpstream | None:
         url = self._workers.urls.get(model)
         if url is None:
             return None
         account = self._account(f"{provider}/{model}", spec, f"{url}/v1", self._workers.api_key)
-        return OpenAiUpstream(provider, model, account)
+        return LocalUpstream(OpenAiUpstream(provider, model, account))
 
     def _account(self, name: str, spec: Provider, base_url: str, api_key: str | None) -> Account:
         """The account for exactly this spec and secret; a change makes a new one, and the old one's calls finish."""
@@ -112,6 +113,8 @@ def _read_secret(reference: SecretRef) -> str:
             value = path.read_text().strip()
         except OSError as error:
             raise OperatorError(f"The {where} cannot be read: {error.strerror}.") from error
+        except UnicodeDecodeError:
+            raise OperatorError(f"The {where} holds no text.") from None
     if not value:
         raise OperatorError(f"The {where} is empty or missing.", hint="It holds the provider's API key.")
     return value

@@ -73,6 +73,7 @@ class Connection(asyncio.Protocol):
         "_stuck_since",
         "_task",
         "_transport",
+        "_uncounted",
         "closed",
         "loop",
         "owner",
@@ -90,6 +91,7 @@ class Connection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._head_bytes = 0  # of the head that is being read; 0 between messages
         self._expects_continue = False
+        self._uncounted = 0  # bytes still to come of a body that the parser does not see
         self._current: Message | None = None  # being answered
         self._task: asyncio.Task[None] | None = None
         self._pending: Message | None = None  # its body is being read
@@ -134,6 +136,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._lingers_until:
             return
+        if self._uncounted:
+            self._feed_uncounted(data)
+            return
         if not self._head_bytes and self._pending is None:
             self._idle_since = self.loop.time()
         if self._pending is None:
@@ -142,15 +147,39 @@ class Connection(asyncio.Protocol):
                 return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            if self._pending is not None and self._pending is not self._current:
-                self._pending.keep_alive = False
-            elif self._current is not None:
-                self._current.keep_alive = False
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._refuse(InvalidRequest("The request is not valid HTTP/1.1."))
         except httptools.HttpParserCallbackError as error:
             self._refuse(_cause(error))
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Answer as if no upgrade was asked for (RFC 9110, section 7.8), then close.
+
+        The parser stops at the head of such a message, so a body of known length is counted here. HTTP/2 over
+        cleartext is asked for by curl --http2 and Java's client with every request.
+        """
+        message = self._pending or self._current
+        if message is None:
+            return
+        message.keep_alive = False
+        if b"transfer-encoding" in message.headers:
+            message.fail_body(InvalidRequest("The upgrade that was asked for is not offered."))
+        elif message.method != b"CONNECT" and (length := int(message.headers.get(b"content-length", b"0"))):
+            message.expect_more()
+            self._pending = message
+            self._uncounted = length
+            self._feed_uncounted(rest)
+
+    def _feed_uncounted(self, data: bytes) -> None:
+        if self._pending is None:
+            return
+        self._pending.feed(data[: self._uncounted])
+        self._uncounted -= min(len(data), self._uncounted)
+        if not self._uncounted:
+            self._pending.complete()
+            self._pending = None
 
     def _feed_within_limit(self, data: bytes) -> bool:
         """True when the surplus is body: a head is judged by what comes before its blank line."""
@@ -179,7 +208,7 @@ class Connection(asyncio.Protocol):
         message = Message(
             self,
             parser.get_method(),
-            self._path.partition(b"?")[0],
+            _path_of(self._path),
             self._headers,
             keep_alive=parser.should_keep_alive(),
         )
@@ -326,7 +355,7 @@ class Connection(asyncio.Protocol):
         self._answered(message)
 
     def _head(self, message: Message, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-        parts = [_STATUS_LINES[status], _date.line(self.loop.time())]
+        parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, _date.line(self.loop.time())]
         parts += [b"%b: %b\r\n" % header for header in headers]
         if not message.keep_alive or self.owner.draining or not message.body_complete:
             parts.append(b"connection: close\r\n")
@@ -364,6 +393,14 @@ class Connection(asyncio.Protocol):
     def task(self) -> asyncio.Task[None] | None:
         """The running handler."""
         return self._task
+
+
+def _path_of(target: bytes) -> bytes:
+    """The path of a request target, which may be absolute (RFC 9112, section 3.2.2)."""
+    if not target.startswith(b"/"):
+        _, scheme, rest = target.partition(b"://")
+        target = b"/" + rest.partition(b"/")[2] if scheme else target
+    return target.partition(b"?")[0]
 
 
 class _Date:

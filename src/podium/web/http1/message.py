@@ -67,6 +67,10 @@ class Message:
         self._body_complete = True
         self._wake()
 
+    def expect_more(self) -> None:
+        """The body is not whole, though the parser said so."""
+        self._body_complete = False
+
     def fail_body(self, error: PodiumError) -> None:
         """The body will not be whole. The connection closes after the answer."""
         self._body_error = error

@@ -12,8 +12,13 @@ __all__ = ["list_models", "one_model"]
 def list_models(world: World, principal: Principal) -> bytes:
     """Every model that the key may use; aliases stand as models of their own."""
     created = int(world.snapshot.published_unix_s)
-    names = [(name, model) for name, model in sorted(world.models.items()) if principal.permissions.may_use(name)]
-    shown = [(public, model) for name, model in names for public in (name, *model.aliases)]
+    may_use = principal.permissions.may_use
+    shown = [
+        (public, model)
+        for name, model in sorted(world.models.items())
+        for public in (name, *model.aliases)
+        if may_use(name) or may_use(public)
+    ]
     return model_list([_object(name, model, created) for name, model in shown])
 
 

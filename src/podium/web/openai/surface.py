@@ -51,7 +51,7 @@ class OpenAiSurface:
             if method == b"POST":
                 await self._flight.fly(exchange, message)
             else:
-                self._reject_method(exchange, message)
+                self._reject_method(exchange, message, ("POST",))
         elif path == _MODELS or path.startswith(_MODELS + b"/"):
             await self._models(message)
         elif (probe := self._probes.get(path)) is not None and method in {b"GET", b"HEAD"}:
@@ -68,7 +68,7 @@ class OpenAiSurface:
     async def _models(self, message: Message) -> None:
         exchange = self._exchange("models", message)
         if message.method not in {b"GET", b"HEAD"}:
-            self._reject_method(exchange, message)
+            self._reject_method(exchange, message, ("GET", "HEAD"))
         elif message.path in {_MODELS, _MODELS + b"/"}:
             await self._flight.view(exchange, message, list_models)
         else:
@@ -76,9 +76,10 @@ class OpenAiSurface:
             exchange.model = name[:128]
             await self._flight.view(exchange, message, one_model(name))
 
-    def _reject_method(self, exchange: Exchange, message: Message) -> None:
+    def _reject_method(self, exchange: Exchange, message: Message, allowed: tuple[str, ...]) -> None:
         shown = message.method.decode("latin-1")
-        self._flight.reject(exchange, message, MethodNotAllowed(f"{shown} is not a method of this path."))
+        error = MethodNotAllowed(f"{shown} is not a method of this path.", allowed=allowed)
+        self._flight.reject(exchange, message, error)
 
     def _exchange(self, endpoint: str, message: Message) -> Exchange:
         headers, clock = message.headers, self._clock

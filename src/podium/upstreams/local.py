@@ -1,0 +1,153 @@
+"""Our own workers: OpenAI's API as llama.cpp has it, with what it lacks put right on the way."""
+
+from collections.abc import Awaitable, Mapping
+
+from podium.core.ids import random_token
+from podium.upstreams.connection import Answer, OnPiece
+from podium.upstreams.openai import OpenAiUpstream
+from podium.wire.tools import Offer, may_use_tools, translate_request
+from podium.wire.worker_answers import (
+    AnswerCollector,
+    Options,
+    StreamTranslator,
+    ask_for_stream,
+    read_options,
+    translate_answer,
+    translate_error,
+)
+
+__all__ = ["LocalAnswer", "LocalUpstream"]
+
+_OK = 200
+_CHAT = "chat.completions"
+_COMPLETIONS = "completions"
+
+
+class LocalAnswer:
+    """A worker's answer as the caller should see it (podium.gateway.ports.Answer)."""
+
+    __slots__ = ("_answer", "_translator", "body", "headers", "status", "streamed")
+
+    def __init__(self, answer: Answer, *, body: bytes = b"", translator: StreamTranslator | None = None) -> None:
+        self._answer = answer
+        self._translator = translator
+        self.status = answer.status
+        self.headers: Mapping[bytes, bytes] = answer.headers
+        self.streamed = translator is not None
+        self.body = body
+
+    async def relay(self, on_piece: OnPiece) -> None:
+        """Hand each translated piece of a streamed body to `on_piece` as it arrives, until it ends."""
+        translator = self._translator
+        assert translator is not None, "only a stream is relayed"
+
+        def translate(piece: bytes) -> bool:
+            translated = translator.feed(piece)
+            return on_piece(translated) if translated else True
+
+        await self._answer.relay(translate)
+
+    def pause(self) -> None:
+        """Read nothing more for now."""
+        self._answer.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._answer.resume()
+
+    def close(self) -> None:
+        """Drop what is still to come."""
+        self._answer.close()
+
+
+class LocalUpstream:
+    """One model of our own workers (podium.gateway.ports.Upstream).
+
+    A plain chat passes untouched, both ways; so does an embedding.
+    """
+
+    __slots__ = ("_worker", "label", "model", "provider", "reports_stream_usage", "total_s")
+
+    def __init__(self, worker: OpenAiUpstream) -> None:
+        self._worker = worker
+        self.provider = worker.provider
+        self.model = worker.model
+        self.label = worker.label
+        self.reports_stream_usage = worker.reports_stream_usage
+        self.total_s = worker.total_s
+
+    def call(
+        self, endpoint: str, body: bytes, *, headers: list[tuple[bytes, bytes]], deadline_s: float
+    ) -> Awaitable[Answer | LocalAnswer]:
+        """Send one request and read the head of its answer, or all of it when it is no stream.
+
+        InvalidRequest: it asks for what the worker cannot do.
+        """
+        call = _Call(self._worker, endpoint, headers, deadline_s)
+        if endpoint == _COMPLETIONS or (endpoint == _CHAT and (b'"n"' in body or may_use_tools(body))):
+            return call.translated(body)
+        return call.plain(body)
+
+
+class _Call:
+    """One request to a worker."""
+
+    __slots__ = ("_deadline_s", "_endpoint", "_headers", "_worker")
+
+    def __init__(
+        self, worker: OpenAiUpstream, endpoint: str, headers: list[tuple[bytes, bytes]], deadline_s: float
+    ) -> None:
+        self._worker = worker
+        self._endpoint = endpoint
+        self._headers = headers
+        self._deadline_s = deadline_s
+
+    async def plain(self, body: bytes) -> Answer | LocalAnswer:
+        """The worker's own answer; only its errors are put right."""
+        answer = await self._send(body)
+        return answer if answer.status == _OK else self._refused(answer)
+
+    async def translated(self, body: bytes) -> Answer | LocalAnswer:
+        """The answer to a request with tools, or with several choices."""
+        options = read_options(body)
+        offer = None
+        if self._endpoint == _CHAT and may_use_tools(body):
+            request = translate_request(body)
+            body, offer = request.body, request.offer
+        if options.stream:
+            return await self._stream(body, options, offer)
+        if options.several_choices:
+            return await self._collect(body, options, offer)
+        answer = await self._send(body)
+        if answer.status != _OK:
+            return self._refused(answer)
+        return answer if offer is None else LocalAnswer(answer, body=translate_answer(answer.body, offer, _call_id))
+
+    async def _stream(self, body: bytes, options: Options, offer: Offer | None) -> Answer | LocalAnswer:
+        answer = await self._send(body)
+        if not answer.streamed:
+            return self._refused(answer)
+        translator = StreamTranslator(
+            offer, _call_id, choices_per_prompt=options.choices_per_prompt, report_usage=options.wants_usage
+        )
+        return LocalAnswer(answer, translator=translator)
+
+    async def _collect(self, body: bytes, options: Options, offer: Offer | None) -> Answer | LocalAnswer:
+        """A whole answer made from a stream, which alone tells the usage of each choice."""
+        answer = await self._send(ask_for_stream(body))
+        if not answer.streamed:
+            return self._refused(answer)
+        collector = AnswerCollector(choices_per_prompt=options.choices_per_prompt)
+        await answer.relay(collector.feed)
+        whole = collector.body()
+        return LocalAnswer(answer, body=whole if offer is None else translate_answer(whole, offer, _call_id))
+
+    def _send(self, body: bytes) -> Awaitable[Answer]:
+        return self._worker.call(self._endpoint, body, headers=self._headers, deadline_s=self._deadline_s)
+
+    def _refused(self, answer: Answer) -> LocalAnswer:
+        return LocalAnswer(answer, body=translate_error(answer.body, self._endpoint))
+
+
+def _call_id() -> str:
+    return "call_" + random_token(24)
