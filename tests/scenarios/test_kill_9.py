@@ -23,7 +23,9 @@ INPUT_NANOUSD, OUTPUT_NANOUSD = 150, 600  # a token, by the example's Price
 def recorded(stage):
     """Request ids in the ledger, as often as they are there, by status."""
     with sqlite3.connect(f"file:{stage.installation.data / 'podium.db'}?mode=ro", uri=True) as database:
-        return Counter(row[0] for row in database.execute("SELECT request_id FROM exchanges WHERE endpoint = 'chat.completions'"))
+        return Counter(
+            row[0] for row in database.execute("SELECT request_id FROM exchanges WHERE endpoint = 'chat.completions'")
+        )
 
 
 async def test_a_gateway_killed_ten_times_under_load_loses_nothing_and_counts_nothing_twice(stage):
@@ -118,3 +120,30 @@ async def test_a_worker_killed_mid_stream_is_told_to_the_client_and_comes_back(i
             reasons = await finish_reasons(stream, on_fifth=lambda: process.signal(signal.SIGTERM))
             assert reasons[-1] in {"stop", "length"}
         assert await asyncio.to_thread(process.wait, 20) == 0
+
+
+def alive(pid):
+    """False once the process has ended, also while nobody has taken note of it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_whatever_is_killed_comes_back_and_nothing_outlives_the_supervisor(installation):
+    def child(command):
+        return next((pid for pid, line in children(process.pid) if command in line), 0)
+
+    with installation.start("up") as process:
+        await asyncio.to_thread(installation.wait_ready, process, timeout_s=60)
+        for command, port in (("gateway", installation.port), ("control", installation.admin_port)):
+            await eventually(lambda port=port: installation.status("/healthz", port=port) == 200, timeout_s=20)
+            killed = child(command)
+            os.kill(killed, signal.SIGKILL)
+            await eventually(lambda killed=killed, command=command: child(command) not in {0, killed}, timeout_s=10)
+            await eventually(lambda port=port: installation.status("/healthz", port=port) == 200, timeout_s=20)
+        await asyncio.to_thread(installation.wait_ready, process, timeout_s=20)
+        orphans = [pid for pid, _ in children(process.pid)]
+        assert len(orphans) == 4
+        os.kill(process.pid, signal.SIGKILL)
+        await eventually(lambda: not any(map(alive, orphans)), timeout_s=15)

@@ -2,7 +2,9 @@ import asyncio
 import base64
 import gzip
 import json
+import signal
 import struct
+import sys
 import time
 
 import pytest
@@ -214,3 +216,34 @@ async def test_what_is_no_http_closes_the_connection():
     async with ScriptedUpstream() as upstream, await RawConnection.open(upstream.port) as client:
         await client.send(b"\x16\x03\x01 hello\r\n\r\n")
         assert await client.read_to_end() == b""
+
+
+async def test_surplus_bytes_follow_the_answer():
+    async with (
+        ScriptedUpstream(Behaviour(surplus=b"more")) as upstream,
+        await RawConnection.open(upstream.port) as client,
+    ):
+        for stream in (False, True):
+            await client.send(chat(stream=stream))
+            assert (await client.read_response()).status == 200
+            assert await client.read_exactly(4) == b"more"
+
+
+async def test_a_stream_may_end_without_a_word():
+    async with ScriptedUpstream(Behaviour(done=False)) as upstream:
+        events = (await ask(upstream, chat(stream=True))).events()
+    assert json.loads(events[-1])["choices"][0]["finish_reason"] == "stop"
+
+
+async def test_it_runs_by_itself_until_it_is_told_to_stop():
+    command = [sys.executable, "-m", "podium.testing.upstream", "--behaviour", "no-usage", "--model", "mine"]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(20):
+        url = (await process.stdout.readline()).decode().strip()
+        async with await RawConnection.open(int(url.removesuffix("/v1").rpartition(":")[2])) as client:
+            await client.send(request_bytes({}, path="/v1/models", method="GET"))
+            assert (await client.read_response()).json()["data"][0]["id"] == "mine"
+            await client.send(chat())
+            assert "usage" not in (await client.read_response()).json()
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
