@@ -41,13 +41,40 @@ async def test_a_gateway_killed_ten_times_under_load_loses_nothing_and_counts_no
                     gateway.kill()
                     gateway = await gateways.enter_async_context(stage.gateway())
                 await some_more(loads)
-        seen = {one.request_id: one for load in loads for one in load.seen}
-        served = {one.request_id for load in loads for one in load.served}
-        await eventually(lambda: served <= set(recorded(stage)), timeout_s=15, interval_s=0.1)
-        ledger = recorded(stage)
-        rows = await stage.usage_by_key()
-
+        rows = await loaded(stage, loads)
     assert all(load.refused for load in loads)  # the kills were felt
+    check_counted_once(stage, keys, loads, rows)
+
+
+async def test_a_control_process_killed_while_it_loads_counts_nothing_twice(stage):
+    async with stage.control() as control:
+        await stage.apply()
+        keys = [await stage.new_key("alice")]
+        loads = [Load(stage.installation.port, keys[0][1], model="assistant", name=keys[0][0])]
+        async with stage.gateway(), loads[0]:
+            await some_more(loads)
+            control.kill()
+            await some_more(loads)
+            async with stage.control() as second:
+                second.kill()  # while it brings in what was answered meanwhile
+            await some_more(loads)
+    async with stage.control():
+        rows = await loaded(stage, loads)
+    assert len(loads[0].served) == len(loads[0].seen)  # nobody noticed
+    check_counted_once(stage, keys, loads, rows)
+
+
+async def loaded(stage, loads):
+    """Usage by key, once everything that was served is in the ledger."""
+    served = {one.request_id for load in loads for one in load.served}
+    await eventually(lambda: served <= set(recorded(stage)), timeout_s=15, interval_s=0.1)
+    return await stage.usage_by_key()
+
+
+def check_counted_once(stage, keys, loads, rows):
+    ledger = recorded(stage)
+    seen = {one.request_id: one for load in loads for one in load.seen}
+    served = {one.request_id for load in loads for one in load.served}
     # Every exchange whose last byte the client saw is there, once.
     assert set(ledger.values()) == {1}
     assert served <= set(ledger)
