@@ -4,8 +4,8 @@ Stages that decide at once are in `stages`, the upstream call in `call`, the end
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 import structlog
 
@@ -61,9 +61,9 @@ class Flight:
         self._limiter = Limiter(settings.limited_subjects)
         self._settler = Settler()
 
-    async def fly(self, exchange: Exchange, caller: Caller) -> None:
+    def fly(self, exchange: Exchange, caller: Caller) -> Coroutine[Any, Any, None]:
         """Carry a model call from its head to its last byte. Every way out of here ends in one event."""
-        await self._end_in_one_event(exchange, caller, self._serve)
+        return self._end_in_one_event(exchange, caller, self._serve)
 
     async def _serve(self, exchange: Exchange, caller: Caller, outcome: Outcome) -> None:
         """The stages, in order. Screening and caching have their place behind `admit`, when they come."""
@@ -75,7 +75,7 @@ class Flight:
         pool = stages.choose_pool(exchange, model, world)
         await Call(exchange, caller, request, body, pool, outcome, self._clock).run()
 
-    async def view(self, exchange: Exchange, caller: Caller, render: View) -> None:
+    def view(self, exchange: Exchange, caller: Caller, render: View) -> Coroutine[Any, Any, None]:
         """Answer from what the gateway knows, without a model."""
 
         async def serve(exchange: Exchange, caller: Caller, outcome: Outcome) -> None:
@@ -85,7 +85,7 @@ class Flight:
             outcome.bytes_out = len(outcome.body)
             exchange.status = 200
 
-        await self._end_in_one_event(exchange, caller, serve)
+        return self._end_in_one_event(exchange, caller, serve)
 
     def reject(self, exchange: Exchange, caller: Caller, error: PodiumError) -> None:
         """End an exchange that no endpoint takes."""

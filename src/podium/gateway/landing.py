@@ -16,38 +16,24 @@ from podium.wire.openai import error_body, error_event
 __all__ = ["JSON", "Landing", "Outcome", "headers_of", "json_headers"]
 
 JSON: Headers = [(b"content-type", b"application/json")]
+_NO_HEADERS: Headers = []
 _CHALLENGE = (b"www-authenticate", b"Bearer")
 
 
 class Outcome:
-    """What a call leaves behind for settling and for the caller."""
+    """What a call leaves behind for settling and for the caller. Values that stand at first live on the class."""
 
-    __slots__ = (
-        "backend",
-        "body",
-        "bytes_out",
-        "cost_nothing",
-        "grant",
-        "headers",
-        "request_body",
-        "sample",
-        "streaming",
-        "tail",
-        "usage",
-    )
-
-    def __init__(self) -> None:
-        self.backend: Backend | None = None  # the last one tried
-        self.grant: Grant | None = None  # what was taken from limits
-        self.cost_nothing = True  # no model has worked for it: limits get everything back
-        self.usage: Usage | None = None  # as the upstream reported it
-        self.request_body = b""
-        self.body = b""  # of a whole answer
-        self.headers: Headers = []
-        self.streaming = False  # the caller has the head of a streamed answer
-        self.tail = b""  # the last bytes of a streamed answer, held back
-        self.sample: tuple[str, float] | None = None  # see StreamRelay.sample
-        self.bytes_out = 0
+    backend: Backend | None = None  # the last one tried
+    grant: Grant | None = None  # what was taken from limits
+    cost_nothing = True  # no model has worked for it: limits get everything back
+    usage: Usage | None = None  # as the upstream reported it
+    request_body = b""
+    body = b""  # of a whole answer
+    headers: Headers = _NO_HEADERS
+    streaming = False  # the caller has the head of a streamed answer
+    tail = b""  # the last bytes of a streamed answer, held back
+    sample: tuple[str, float] | None = None  # see StreamRelay.sample
+    bytes_out = 0
 
 
 class Landing:

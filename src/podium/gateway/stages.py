@@ -16,6 +16,7 @@ from podium.core.errors import (
 from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
 from podium.core.resources import Model
+from podium.core.snapshot import KeyEntry
 from podium.delivery.choose import choose_version
 from podium.economics.estimate import estimate_input_tokens
 from podium.gateway.ports import Caller
@@ -43,6 +44,16 @@ def identify(
     """Who calls; Unauthenticated when that cannot be told."""
     if not authorization:
         raise Unauthenticated("No API key was sent.", reason=Reason.MISSING_API_KEY, hint=_KEY_HINT)
+    principal = world.remembered(authorization, unix_s)
+    if principal is None:
+        principal = world.principal(_proven_key(authorization, world, pepper=pepper, unix_s=unix_s))
+        world.remember(authorization, principal)
+    exchange.key_id = principal.entry.id
+    exchange.tenant = principal.entry.tenant
+    return principal
+
+
+def _proven_key(authorization: bytes, world: World, *, pepper: bytes, unix_s: float) -> KeyEntry:
     scheme, _, token = authorization.partition(b" ")
     key = parse_api_key(token.strip().decode("latin-1")) if scheme.lower() == b"bearer" else None
     if key is None:
@@ -51,9 +62,7 @@ def identify(
     reason = authenticate(entry, digest_secret(pepper, key.secret), unix_s)
     if reason is not Reason.OK or entry is None:
         raise Unauthenticated(_KEY_MESSAGES[reason], reason=reason, hint=_KEY_HINT)
-    exchange.key_id = entry.id
-    exchange.tenant = entry.tenant
-    return world.principal(entry)
+    return entry
 
 
 def permit_endpoint(principal: Principal, endpoint: str) -> None:

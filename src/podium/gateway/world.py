@@ -1,5 +1,6 @@
 """A snapshot, compiled into what an exchange looks up. Immutable but for its caches; swapped whole."""
 
+import math
 from collections.abc import Mapping
 
 import msgspec
@@ -17,6 +18,7 @@ from podium.wire.openai import Change
 __all__ = ["Backend", "Pool", "Principal", "World"]
 
 _MAX_PRINCIPALS = 50_000
+_MAX_PROVEN = 10_000
 
 
 class Principal:
@@ -70,6 +72,7 @@ class World:
         self._keys = {key.id: key for key in snapshot.keys}
         self._limits = LimitTable(snapshot.limit_policies)
         self._principals: dict[str, Principal] = {}
+        self._proven: dict[bytes, tuple[Principal, float]] = {}
         self._names = {name: name for name in snapshot.models}
         self._names |= {alias: name for name, model in snapshot.models.items() for alias in model.aliases}
         prices = PriceTable(snapshot.prices)
@@ -81,6 +84,22 @@ class World:
     def key(self, key_id: str) -> KeyEntry | None:
         """The key with this public id."""
         return self._keys.get(key_id)
+
+    def remembered(self, authorization: bytes, unix_s: float) -> Principal | None:
+        """Who proved themselves with exactly this header in this world; None when that is not known (any more).
+
+        Saves hashing on every exchange. The headers stay in memory as long as the snapshot does.
+        """
+        proven = self._proven.get(authorization)
+        return proven[0] if proven is not None and unix_s < proven[1] else None
+
+    def remember(self, authorization: bytes, principal: Principal) -> None:
+        """Keep a proof until the first moment at which anything about the key expires."""
+        if len(self._proven) >= _MAX_PROVEN:
+            self._proven.pop(next(iter(self._proven)))
+        entry = principal.entry
+        ends = [entry.expires_unix_s, *(secret.expires_unix_s for secret in entry.secrets)]
+        self._proven[authorization] = principal, min((end for end in ends if end is not None), default=math.inf)
 
     def principal(self, entry: KeyEntry) -> Principal:
         """The key's permissions and limits, compiled at its first use."""

@@ -36,7 +36,7 @@ class Handler(Protocol):
     """What answers messages: a surface."""
 
     def __call__(self, message: Message) -> Coroutine[Any, Any, None]:
-        """Answer `message`, whole, whatever happens."""
+        """What answers `message`, whole, whatever happens, when it is run."""
 
     def refuse(self, message: Message, error: PodiumError) -> None:
         """Answer a message that could not be read."""
@@ -244,11 +244,11 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, message: Message) -> None:
         self._current = message
-        self._task = self.loop.create_task(self._answer(message))
+        self._task = self.loop.create_task(self._answer(self.owner.handler(message)))
 
-    async def _answer(self, message: Message) -> None:
+    async def _answer(self, answering: Coroutine[Any, Any, None]) -> None:
         try:
-            await self.owner.handler(message)
+            await answering
         except asyncio.CancelledError:
             if not self.closed:
                 raise

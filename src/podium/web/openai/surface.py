@@ -1,6 +1,8 @@
 """OpenAI's API over HTTP: which path is which endpoint, and how an exchange is born of a request's head."""
 
 import re
+from collections.abc import Coroutine
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from podium.core.clock import Clock
@@ -42,16 +44,17 @@ class OpenAiSurface:
         self._sampler = sampler
         self._clock = clock
 
-    async def __call__(self, message: Message) -> None:
-        """Answer `message`."""
+    def __call__(self, message: Message) -> Coroutine[Any, Any, None]:
+        """What answers `message` when it is run."""
+        endpoint = _CALLS.get(message.path)
+        if endpoint is not None and message.method == b"POST":
+            return self._flight.fly(self._exchange(endpoint, message), message)
+        return self._answer_other(message)
+
+    async def _answer_other(self, message: Message) -> None:
         path, method = message.path, message.method
-        endpoint = _CALLS.get(path)
-        if endpoint is not None:
-            exchange = self._exchange(endpoint, message)
-            if method == b"POST":
-                await self._flight.fly(exchange, message)
-            else:
-                self._reject_method(exchange, message, ("POST",))
+        if path in _CALLS:
+            self._reject_method(self._exchange(_CALLS[path], message), message, ("POST",))
         elif path == _MODELS or path.startswith(_MODELS + b"/"):
             await self._models(message)
         elif (probe := self._probes.get(path)) is not None and method in {b"GET", b"HEAD"}:
@@ -83,10 +86,10 @@ class OpenAiSurface:
 
     def _exchange(self, endpoint: str, message: Message) -> Exchange:
         headers, clock = message.headers, self._clock
-        request_id = headers.get(b"x-request-id", b"")
+        request_id = headers.get(b"x-request-id")
         exchange = Exchange(
             endpoint,
-            request_id=request_id.decode() if _REQUEST_ID.match(request_id) else "",
+            request_id=request_id.decode() if request_id and _REQUEST_ID.match(request_id) else "",
             started_unix_ns=clock.unix_ns(),
             started_at_ns=clock.monotonic_ns(),
         )
