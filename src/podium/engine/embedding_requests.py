@@ -1,6 +1,7 @@
 """The bytes of `POST /v1/embeddings` to values, and back. Shapes: the OpenAI API reference, "Embeddings". Pure."""
 
 import base64
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -25,7 +26,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True):
 
 
 class _Body(msgspec.Struct):
-    input: msgspec.Raw
+    input: str | list[str | int | list[int]]  # token ids are told apart to be refused with a good reason
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
 
@@ -49,8 +50,8 @@ class _Response(msgspec.Struct, kw_only=True):
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
-_decode_input = msgspec.json.Decoder(str | list[str | int | list[int]]).decode
 _encode = msgspec.json.Encoder().encode
+_FIELD = re.compile(r"at `\$\.(\w+)|field `(\w+)`")
 
 
 def decode_request(body: bytes, *, dimensions: int) -> EmbeddingRequest:
@@ -58,7 +59,7 @@ def decode_request(body: bytes, *, dimensions: int) -> EmbeddingRequest:
     try:
         decoded = _decode_body(body)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"{error}.") from error
+        raise InvalidRequest(f"{error}.", parameter=_parameter(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.", reason=Reason.INVALID_JSON) from error
     if decoded.dimensions not in {None, dimensions}:
@@ -91,11 +92,13 @@ def encode_error(error: PodiumError) -> bytes:
     return _encode({"error": shape})
 
 
-def _texts(raw: msgspec.Raw) -> tuple[str, ...]:
-    try:
-        value = _decode_input(raw)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest("`input` must be a string or an array of strings.", parameter="input") from error
+def _parameter(error: msgspec.ValidationError) -> str | None:
+    """The field that msgspec complains about."""
+    match = _FIELD.search(str(error))
+    return match and (match[1] or match[2])
+
+
+def _texts(value: str | list[str | int | list[int]]) -> tuple[str, ...]:
     texts = (value,) if isinstance(value, str) else tuple(value)
     if not texts or "" in texts:
         raise InvalidRequest("`input` cannot be empty, nor have an empty string.", parameter="input")

@@ -71,12 +71,16 @@ def ensure(
             f"The model {model.name} cannot be kept in {store}: {error.strerror or error}.",
             hint="Make it writable and its disk large enough (500 MB), or choose another with `engine.models_dir`.",
         ) from error
-    return found or verify(model, store)
+    return found or _found(model, store, progress)
 
 
 def verify(model: CatalogueModel, store: Path) -> ModelFiles:
     """The model's files as they lie in the store; `OperatorError` when they are missing or damaged."""
-    found = _find(model, store, lambda _stage, _fraction: None)
+    return _found(model, store, lambda _stage, _fraction: None)
+
+
+def _found(model: CatalogueModel, store: Path, progress: Progress) -> ModelFiles:
+    found = _find(model, store, progress)
     if found is None:
         raise OperatorError(
             f"The model {model.name} is not in {store}.",

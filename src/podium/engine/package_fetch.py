@@ -41,7 +41,7 @@ class Stage(StrEnum):
 
 
 Progress = Callable[[Stage, float], None]
-"""Called with a stage and the fraction of it that is done, 0 to 1; from the calling thread."""
+"""Called with a stage and the fraction of it that is done, 0 to 1; from the calling thread. May raise to give up."""
 
 
 def fetch_member(file: PackagedFile, folder: Path, *, timeout_s: float, progress: Progress) -> Path:
