@@ -11,14 +11,9 @@ from podium.wire.sse import split_events
 from podium.wire.tool_calls import Arguments, CallReader, CallStart, Text, call_text
 from podium.wire.tool_schema import grammar_schema
 from podium.wire.tools import Offer, may_use_tools, translate_request
-from podium.wire.worker_answers import (
-    AnswerCollector,
-    StreamTranslator,
-    ask_for_stream,
-    read_options,
-    translate_answer,
-    translate_error,
-)
+from podium.wire.worker_answers import AnswerCollector, translate_answer, translate_error
+from podium.wire.worker_requests import ask_for_stream, read_options
+from podium.wire.worker_streams import StreamTranslator
 
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOLS = [
@@ -77,7 +72,7 @@ def test_the_functions_go_into_the_system_message_and_the_grammar():
 
 def test_the_callers_own_system_message_stays_in_front():
     body, _ = translate(messages=[{"role": "system", "content": [{"type": "text", "text": "Be brief."}]}, USER])
-    assert body["messages"][0]["content"].startswith("Be brief.\n\nYou can call functions.")
+    assert body["messages"][0]["content"].startswith("Be brief.\n\nFunctions")
     assert len(body["messages"]) == 2
 
 

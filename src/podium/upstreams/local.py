@@ -6,15 +6,9 @@ from podium.core.ids import random_token
 from podium.upstreams.connection import Answer, OnPiece
 from podium.upstreams.openai import OpenAiUpstream
 from podium.wire.tools import Offer, may_use_tools, translate_request
-from podium.wire.worker_answers import (
-    AnswerCollector,
-    Options,
-    StreamTranslator,
-    ask_for_stream,
-    read_options,
-    translate_answer,
-    translate_error,
-)
+from podium.wire.worker_answers import AnswerCollector, translate_answer, translate_error
+from podium.wire.worker_requests import Options, ask_for_stream, read_options
+from podium.wire.worker_streams import StreamTranslator
 
 __all__ = ["LocalAnswer", "LocalUpstream"]
 
@@ -121,7 +115,9 @@ class _Call:
         answer = await self._send(body)
         if answer.status != _OK:
             return self._refused(answer)
-        return answer if offer is None else LocalAnswer(answer, body=translate_answer(answer.body, offer, _call_id))
+        if offer is None or answer.streamed:  # a stream that nobody asked for is the gateway's to refuse
+            return answer
+        return LocalAnswer(answer, body=translate_answer(answer.body, offer, _call_id))
 
     async def _stream(self, body: bytes, options: Options, offer: Offer | None) -> Answer | LocalAnswer:
         answer = await self._send(body)
