@@ -28,7 +28,11 @@ WEATHER = {
     "function": {
         "name": "weather",
         "description": "The weather in a city",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "maxLength": 20}},
+            "required": ["city"],
+        },
     },
 }
 
@@ -206,17 +210,39 @@ async def test_a_tools_result_goes_back(async_client, scripted):
     assert scripted.requests[-1].json()["messages"] == messages
 
 
+def built_in_message(client, *, stream, **asked):
+    asked = {
+        "model": "smollm2",
+        "messages": [{"role": "user", "content": "The weather in Paris?"}],
+        "max_tokens": 60,
+    } | asked
+    if not stream:
+        return client.chat.completions.create(**asked).choices[0]
+    with client.chat.completions.stream(**asked) as events:
+        events.until_done()
+        return events.current_completion_snapshot.choices[0]
+
+
 @pytest.mark.parametrize("stream", [False, True])
-def test_the_built_in_model_takes_tools(client, stream):
-    """It is too small to be relied on for calls; what it answers is well formed either way."""
-    asked = {"model": "smollm2", "messages": HELLO, "tools": [WEATHER], "tool_choice": "auto", "max_tokens": 24}
-    if stream:
-        with client.chat.completions.stream(**asked) as events:
-            events.until_done()
-            message = events.current_completion_snapshot.choices[0].message
-    else:
-        message = client.chat.completions.create(**asked).choices[0].message
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
+def test_the_built_in_model_calls_a_tool_when_it_must(client, choice, stream):
+    other = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+    tools = [WEATHER] if choice == "required" else [other, WEATHER]
+    said = built_in_message(client, stream=stream, tools=tools, tool_choice=choice)
+    (call,) = said.message.tool_calls
+    assert call.id
+    assert call.function.name == "weather"
+    assert isinstance(json.loads(call.function.arguments)["city"], str)
+    assert not said.message.content
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("choice", ["auto", "none"])
+def test_the_built_in_model_may_answer_instead(client, choice, stream):
+    """It is too small to be relied on for which of the two; what it says is well formed either way."""
+    message = built_in_message(client, stream=stream, tools=[WEATHER], tool_choice=choice).message
     assert message.content or message.tool_calls
+    assert choice == "auto" or not message.tool_calls
     for call in message.tool_calls or ():
         assert call.function.name == "weather"
 
