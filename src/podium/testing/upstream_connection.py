@@ -1,19 +1,17 @@
 """One connection of a scripted upstream: requests in, answers out, well or badly."""
 
 import asyncio
-import gzip
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any, Protocol
 
 import httptools
 
 from podium.testing.behaviour import Behaviour, How
-from podium.testing.openai_answers import Answer, compose
+from podium.testing.openai_answers import compose
 from podium.testing.raw_http import reset_on_close
+from podium.testing.upstream_framing import Framing
 
 __all__ = ["RecordedRequest", "UpstreamConnection", "UpstreamOwner"]
 
@@ -171,7 +169,7 @@ class UpstreamConnection(asyncio.Protocol):
         if how := await self._say(request, behaviour):
             return await self._break_off(request, how)
         request.finished_at_s = time.monotonic()
-        if behaviour.close_after or _framing(behaviour, streamed=True) == "close" or behaviour.http_version == "1.0":
+        if behaviour.close_after or behaviour.framing == "close" or behaviour.http_version == "1.0":
             self._transport.close()
         return None
 
@@ -182,16 +180,17 @@ class UpstreamConnection(asyncio.Protocol):
             return cut.how
         path = request.path.partition("?")[0]
         answer = compose(request.method, path, request.json(), behaviour, self._owner.models)
-        await self._write(_head(answer, behaviour), behaviour)
+        framing = Framing(answer, behaviour)
+        await self._write(framing.head(), behaviour)
         if cut and cut.at == "head":
             return cut.how
         await asyncio.sleep(behaviour.before_body_s)
-        end = b"" if cut else _end(answer, behaviour)
-        pieces = [*_pieces(answer, behaviour)]
+        end = b"" if cut else framing.end()
+        pieces = [*framing.pieces()]
         for number, piece in enumerate(pieces, 1):
             if request.pieces_sent and answer.streamed:
                 await asyncio.sleep(behaviour.between_chunks_s)
-            data = _framed(piece, answer, behaviour)
+            data = framing.framed(piece)
             if number == len(pieces) and behaviour.surplus:
                 data, end = data + end, b""  # in one write, so that it is read with the answer's last bytes
             await self._write(data, behaviour)
@@ -217,53 +216,3 @@ class UpstreamConnection(asyncio.Protocol):
             if behaviour.write_size:
                 await asyncio.sleep(0)  # lets the bytes leave by themselves
         await self._writable.wait()
-
-
-def _framing(behaviour: Behaviour, *, streamed: bool) -> str:
-    if behaviour.framing == "natural":
-        return "chunked" if streamed else "length"
-    return behaviour.framing
-
-
-def _head(answer: Answer, behaviour: Behaviour) -> bytes:
-    interim = "".join(f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n\r\n" for status in behaviour.interim)
-    headers = [("content-type", answer.content_type), *behaviour.headers]
-    if behaviour.gzip:
-        headers.append(("content-encoding", "gzip"))
-    match _framing(behaviour, streamed=answer.streamed):
-        case "chunked":
-            headers.append(("transfer-encoding", "chunked"))
-        case "length":
-            headers.append(("content-length", str(sum(map(len, _whole(answer, behaviour))))))
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-    phrase = HTTPStatus(answer.status).phrase
-    return f"{interim}HTTP/{behaviour.http_version} {answer.status} {phrase}\r\n{lines}\r\n".encode()
-
-
-def _whole(answer: Answer, behaviour: Behaviour) -> tuple[bytes, ...]:
-    return (gzip.compress(b"".join(answer.pieces)),) if behaviour.gzip else answer.pieces
-
-
-def _pieces(answer: Answer, behaviour: Behaviour) -> Iterator[bytes]:
-    """What to send until the cut."""
-    pieces = _whole(answer, behaviour)
-    if behaviour.cut and behaviour.cut.at in answer.marks and behaviour.cut.how != "error_event":
-        yield from pieces[: answer.marks[behaviour.cut.at]]
-    elif answer.streamed:
-        yield from pieces
-    elif pieces:
-        yield b"".join(pieces)
-
-
-def _framed(piece: bytes, answer: Answer, behaviour: Behaviour) -> bytes:
-    if _framing(behaviour, streamed=answer.streamed) != "chunked":
-        return piece
-    return b"%x%b\r\n%b\r\n" % (len(piece), behaviour.chunk_extension.encode(), piece)
-
-
-def _end(answer: Answer, behaviour: Behaviour) -> bytes:
-    """What follows the body."""
-    if _framing(behaviour, streamed=answer.streamed) != "chunked":
-        return behaviour.surplus
-    trailers = "".join(f"{name}: {value}\r\n" for name, value in behaviour.trailers)
-    return f"0\r\n{trailers}\r\n".encode() + behaviour.surplus
