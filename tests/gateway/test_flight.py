@@ -1,5 +1,6 @@
 """The life of an exchange: every way out ends in one event, and gives back what it took."""
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 
@@ -418,6 +419,21 @@ async def test_a_client_error_of_the_upstream_is_passed_on(upstream, status):
         answer = await ask(gateway)
         assert (answer.status, openai_error(answer)["code"]) == (status, f"scripted_{status}")
         assert (await only_event(gateway)).reason == "upstream_rejected"
+
+
+async def test_a_status_that_no_standard_names_is_passed_on():
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 499 Odd\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as odd:
+        port = odd.sockets[0].getsockname()[1]
+        async with gateway_for(snapshot_of(f"http://127.0.0.1:{port}/v1")) as gateway:
+            told = await ask(gateway)
+            assert (told.status, openai_error(told)["code"]) == (499, "upstream_rejected")
+            assert (await only_event(gateway)).reason == "upstream_rejected"
 
 
 # Another backend.
