@@ -1,6 +1,7 @@
 """What operators change takes hold while Podium serves, and disturbs nobody."""
 
 import asyncio
+import sqlite3
 import time
 
 import pytest
@@ -52,6 +53,26 @@ async def test_a_revoked_key_is_refused_within_two_seconds(stage):
             took = await eventually(lambda: stage.status_of("assistant", key) == 401, timeout_s=2)
             assert took < 2
             assert stage.status_of("assistant") == 200
+
+
+async def test_a_database_that_takes_nothing_holds_up_changes_and_nobody_else(stage):
+    stage.installation.extra_environment["PODIUM_DATABASE_LOCK_TIMEOUT_S"] = "0.5"
+    async with stage.control():
+        await stage.apply()
+        key_id, key = await stage.new_key("alice")
+        async with stage.gateway(), Load(stage.installation.port, key, model="assistant") as load:
+            await eventually(lambda: len(load.served) > 10, timeout_s=10)
+            with sqlite3.connect(stage.installation.data / "podium.db", isolation_level=None) as database:
+                database.execute("BEGIN IMMEDIATE")
+                sofar = len(load.served)
+                refused = await stage.run("keys", "revoke", key_id, check=False)
+                assert refused.code != 0
+                assert "Traceback" not in refused.err
+                assert len(load.served) > sofar + 10
+                assert await asyncio.to_thread(stage.installation.status, "/readyz") == 200
+                database.execute("ROLLBACK")
+        assert {(one.whole, one.status) for one in load.seen} == {(True, 200)}
+        await eventually_counted(stage, key_id, len(load.seen))
 
 
 async def test_a_gateway_serves_on_without_its_control_process_also_after_a_restart(stage):
