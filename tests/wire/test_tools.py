@@ -12,7 +12,7 @@ from podium.wire.tool_calls import Arguments, CallReader, CallStart, Text, call_
 from podium.wire.tool_schema import grammar_schema
 from podium.wire.tools import Offer, may_use_tools, translate_request
 from podium.wire.worker_answers import AnswerCollector, translate_answer, translate_error
-from podium.wire.worker_requests import ask_for_stream, read_options
+from podium.wire.worker_requests import ask_for_stream, is_plain_chat, read_options
 from podium.wire.worker_streams import StreamTranslator
 
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -55,7 +55,11 @@ def test_a_chat_with_messages_that_the_model_does_not_know_is_noticed(role):
 
 
 def test_a_plain_chat_is_left_alone():
-    assert not may_use_tools(json.dumps({"model": "m", "messages": [USER], "stream": True, "n": 2}).encode())
+    body = {"model": "m", "messages": [USER], "stream": True}
+    assert is_plain_chat(json.dumps(body).encode())
+    assert not is_plain_chat(json.dumps(body | {"n": 2}).encode())
+    assert not is_plain_chat(json.dumps(body | {"tools": TOOLS}).encode())
+    assert not may_use_tools(json.dumps(body | {"n": 2}).encode())
 
 
 def test_the_functions_go_into_the_system_message_and_the_grammar():
@@ -222,6 +226,11 @@ def test_an_object_is_closed_only_where_nothing_else_constrains_it():
     assert prepared["properties"]["d"]["additionalProperties"] is True
 
 
+def test_a_definition_is_not_closed_because_others_may_add_to_it():
+    definitions = {"x": {"properties": {"b": {}}}}
+    assert grammar_schema({"properties": {}, "$defs": definitions}, "x")["$defs"] == definitions
+
+
 # The text of a call, and the answer.
 
 values = st.recursive(
@@ -376,6 +385,11 @@ def test_a_call_that_is_cut_off_ends_with_length():
         events = decoded(translator(MUST).feed(stream([call_text("get", "{")[:-1]], finish=finish)))
         assert events[-1]["choices"][0]["finish_reason"] == "length"
         assert events[-2]["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"] == "{"
+
+
+def test_an_answer_that_is_cut_off_between_two_calls_ends_with_length():
+    events = decoded(translator(MUST).feed(stream([call_text("get", "{}"), "\n<tool"], finish="length")))
+    assert events[-1]["choices"][0]["finish_reason"] == "length"
 
 
 def test_a_worker_that_ignores_the_grammar_is_noticed():

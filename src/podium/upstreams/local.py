@@ -7,7 +7,7 @@ from podium.upstreams.connection import Answer, OnPiece
 from podium.upstreams.openai import OpenAiUpstream
 from podium.wire.tools import Offer, may_use_tools, translate_request
 from podium.wire.worker_answers import AnswerCollector, translate_answer, translate_error
-from podium.wire.worker_requests import Options, ask_for_stream, read_options
+from podium.wire.worker_requests import Options, ask_for_stream, is_plain_chat, read_options
 from podium.wire.worker_streams import StreamTranslator
 
 __all__ = ["LocalAnswer", "LocalUpstream"]
@@ -77,10 +77,19 @@ class LocalUpstream:
 
         InvalidRequest: it asks for what the worker cannot do.
         """
-        call = _Call(self._worker, endpoint, headers, deadline_s)
-        if endpoint == _COMPLETIONS or (endpoint == _CHAT and (b'"n"' in body or may_use_tools(body))):
-            return call.translated(body)
-        return call.plain(body)
+        if endpoint == _COMPLETIONS or (endpoint == _CHAT and not is_plain_chat(body)):
+            return _Call(self._worker, endpoint, headers, deadline_s).translated(body)
+        return _untouched(self._worker.call(endpoint, body, headers=headers, deadline_s=deadline_s), endpoint)
+
+
+async def _untouched(call: Awaitable[Answer], endpoint: str) -> Answer | LocalAnswer:
+    """The worker's own answer; only its errors are put right."""
+    answer = await call
+    return answer if answer.status == _OK else _refused(answer, endpoint)
+
+
+def _refused(answer: Answer, endpoint: str) -> LocalAnswer:
+    return LocalAnswer(answer, body=translate_error(answer.body, endpoint))
 
 
 class _Call:
@@ -96,11 +105,6 @@ class _Call:
         self._headers = headers
         self._deadline_s = deadline_s
 
-    async def plain(self, body: bytes) -> Answer | LocalAnswer:
-        """The worker's own answer; only its errors are put right."""
-        answer = await self._send(body)
-        return answer if answer.status == _OK else self._refused(answer)
-
     async def translated(self, body: bytes) -> Answer | LocalAnswer:
         """The answer to a request with tools, or with several choices."""
         options = read_options(body)
@@ -114,7 +118,7 @@ class _Call:
             return await self._collect(body, options, offer)
         answer = await self._send(body)
         if answer.status != _OK:
-            return self._refused(answer)
+            return _refused(answer, self._endpoint)
         if offer is None or answer.streamed:  # a stream that nobody asked for is the gateway's to refuse
             return answer
         return LocalAnswer(answer, body=translate_answer(answer.body, offer, _call_id))
@@ -122,7 +126,7 @@ class _Call:
     async def _stream(self, body: bytes, options: Options, offer: Offer | None) -> Answer | LocalAnswer:
         answer = await self._send(body)
         if not answer.streamed:
-            return self._refused(answer)
+            return _refused(answer, self._endpoint)
         translator = StreamTranslator(
             offer, _call_id, choices_per_prompt=options.choices_per_prompt, report_usage=options.wants_usage
         )
@@ -132,7 +136,7 @@ class _Call:
         """A whole answer made from a stream, which alone tells the usage of each choice."""
         answer = await self._send(ask_for_stream(body))
         if not answer.streamed:
-            return self._refused(answer)
+            return _refused(answer, self._endpoint)
         collector = AnswerCollector(choices_per_prompt=options.choices_per_prompt)
         await answer.relay(collector.feed)
         whole = collector.body()
@@ -140,9 +144,6 @@ class _Call:
 
     def _send(self, body: bytes) -> Awaitable[Answer]:
         return self._worker.call(self._endpoint, body, headers=self._headers, deadline_s=self._deadline_s)
-
-    def _refused(self, answer: Answer) -> LocalAnswer:
-        return LocalAnswer(answer, body=translate_error(answer.body, self._endpoint))
 
 
 def _call_id() -> str:

@@ -8,8 +8,9 @@ from msgspec import Raw
 from podium.core.errors import InvalidRequest
 from podium.wire.openai import encode_json
 
-__all__ = ["Options", "ask_for_stream", "read_options"]
+__all__ = ["Options", "ask_for_stream", "is_plain_chat", "read_options"]
 
+_NOT_PLAIN = re.compile(rb'"(?:n"|tool|function|developer")')
 _SEVERAL_PROMPTS = re.compile(rb'\[\s*["\[]')
 
 
@@ -43,6 +44,11 @@ class Options(msgspec.Struct):
 
 _decode_options = msgspec.json.Decoder(Options).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+def is_plain_chat(body: bytes) -> bool:
+    """True for a chat that certainly has one choice and nothing to do with tools: the worker's answer is right."""
+    return _NOT_PLAIN.search(body) is None
 
 
 def read_options(body: bytes) -> Options:
