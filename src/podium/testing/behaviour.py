@@ -123,6 +123,7 @@ BAD: dict[str, Behaviour] = {
     "server-error": Behaviour(status=500),
     "unavailable": Behaviour(status=503),
     "unavailable-retry-after": Behaviour(status=503, headers=(("retry-after", "7"),)),
+    "overloaded": Behaviour(status=529),
     "html-error": Behaviour(status=502, body=b"<html>Bad Gateway</html>", content_type="text/html"),
     "empty-error": Behaviour(status=500, body=b"", content_type="application/json"),
 }

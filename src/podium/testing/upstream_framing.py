@@ -24,7 +24,7 @@ class Framing:
     def head(self) -> bytes:
         """Interim answers, status line and headers."""
         behaviour = self._behaviour
-        interim = "".join(f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n\r\n" for status in behaviour.interim)
+        interim = "".join(f"{_status_line('1.1', status)}\r\n" for status in behaviour.interim)
         headers = [("content-type", self._answer.content_type), *behaviour.headers]
         if behaviour.gzip:
             headers.append(("content-encoding", "gzip"))
@@ -33,8 +33,7 @@ class Framing:
         elif self._form == "length":
             headers.append(("content-length", str(sum(map(len, self._body)))))
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-        status = HTTPStatus(self._answer.status)
-        return f"{interim}HTTP/{behaviour.http_version} {status} {status.phrase}\r\n{lines}\r\n".encode()
+        return f"{interim}{_status_line(behaviour.http_version, self._answer.status)}{lines}\r\n".encode()
 
     def pieces(self) -> Iterator[bytes]:
         """What is sent of the body, as it is cut into writes."""
@@ -58,3 +57,11 @@ class Framing:
             return self._behaviour.surplus
         trailers = "".join(f"{name}: {value}\r\n" for name, value in self._behaviour.trailers)
         return f"0\r\n{trailers}\r\n".encode() + self._behaviour.surplus
+
+
+def _status_line(version: str, status: int) -> str:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:  # servers use others, too, as 529
+        phrase = "Scripted"
+    return f"HTTP/{version} {status} {phrase}\r\n"
