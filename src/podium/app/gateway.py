@@ -32,6 +32,8 @@ from podium.web.probes import Part
 
 __all__ = ["Gateway", "run"]
 
+_LANDING_TIMEOUT_S = 5.0  # for exchanges that were cut off: counting their tokens may have to load the tokenizer
+
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT."""
@@ -101,6 +103,7 @@ class Gateway:
                 )
                 yield
                 await self.server.stop()
+                await self.flight.all_landed(_LANDING_TIMEOUT_S)
                 for loop in loops:
                     loop.cancel()
         finally:

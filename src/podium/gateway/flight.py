@@ -52,6 +52,7 @@ class Flight:
         clock: Clock,
     ) -> None:
         self.in_flight = 0
+        self._landed: asyncio.Future[None] | None = None  # somebody waits for the last one
         self._worlds = worlds
         self._journal = journal
         self._sinks = sinks
@@ -110,6 +111,14 @@ class Flight:
             self._settle_limits(exchange, outcome)
             self.in_flight -= 1
             self._land(exchange, caller, outcome)
+            if self._landed is not None and not self.in_flight and not self._landed.done():
+                self._landed.set_result(None)
+
+    async def all_landed(self, timeout_s: float) -> None:
+        """Wait until no exchange runs, at most `timeout_s`: also those whose callers are gone have to be recorded."""
+        if self.in_flight:
+            self._landed = asyncio.get_running_loop().create_future()
+            await asyncio.wait([self._landed], timeout=timeout_s)
 
     def _world(self) -> World:
         world = self._worlds.current

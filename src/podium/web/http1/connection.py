@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 import httptools
 import structlog
 
-from podium.core.errors import ClientGone, InvalidRequest, PodiumError, RequestTimeout, RequestTooLarge
+from podium.core.errors import ClientGone, InternalError, InvalidRequest, PodiumError, RequestTimeout, RequestTooLarge
 from podium.web.http1.message import Message
 from podium.web.settings import GatewayServerSettings
 
@@ -149,10 +149,11 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._decline_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError:  # a bug of ours, not the caller's request
+            log.exception("request_not_read")
+            self._refuse(InternalError("Podium failed to read the request."))
         except httptools.HttpParserError:
             self._refuse(InvalidRequest("The request is not valid HTTP/1.1."))
-        except httptools.HttpParserCallbackError as error:
-            self._refuse(_cause(error))
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Answer as if no upgrade was asked for (RFC 9110, section 7.8), then close.
@@ -420,11 +421,3 @@ class _Date:
 
 
 _date = _Date()
-
-
-def _cause(error: BaseException) -> PodiumError:
-    """Our own error out of a parser's wrapper; anything else is a bug and is raised on."""
-    cause: BaseException | None = error.__context__
-    if isinstance(cause, PodiumError):
-        return cause
-    raise error
