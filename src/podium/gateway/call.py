@@ -38,6 +38,7 @@ class Call:
         pool: Pool,
         outcome: Outcome,
         clock: Clock,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._exchange = exchange
         self._caller = caller
@@ -46,11 +47,12 @@ class Call:
         self._pool = pool
         self._outcome = outcome
         self._clock = clock
+        self._loop = loop
         self._tried: list[int] = []
 
     async def run(self) -> None:
         """Leave the answer in the outcome, or raise what went wrong."""
-        loop, exchange, outcome = asyncio.get_running_loop(), self._exchange, self._outcome
+        loop, exchange, outcome = self._loop, self._exchange, self._outcome
         outcome.request_body = self._body
         deadline_s = 0.0  # of all attempts together; the first backend's limit counts
         while True:

@@ -59,6 +59,7 @@ class Flight:
         self._settings = settings
         self._pepper = pepper
         self._clock = clock
+        self._loop = asyncio.get_running_loop()  # asked for once: each asking is a system call on Python 3.11
         self._limiter = Limiter(settings.limited_subjects)
         self._settler = Settler()
 
@@ -74,7 +75,7 @@ class Flight:
         model = stages.permit(exchange, principal, request, world)
         outcome.grant = stages.admit(exchange, principal, request, self._limiter, self._settings, self._clock)
         pool = stages.choose_pool(exchange, model, world)
-        await Call(exchange, caller, request, body, pool, outcome, self._clock).run()
+        await Call(exchange, caller, request, body, pool, outcome, self._clock, self._loop).run()
 
     def view(self, exchange: Exchange, caller: Caller, render: View) -> Coroutine[Any, Any, None]:
         """Answer from what the gateway knows, without a model."""
@@ -117,7 +118,7 @@ class Flight:
     async def all_landed(self, timeout_s: float) -> None:
         """Wait until no exchange runs, at most `timeout_s`: also those whose callers are gone have to be recorded."""
         if self.in_flight:
-            self._landed = asyncio.get_running_loop().create_future()
+            self._landed = self._loop.create_future()
             await asyncio.wait([self._landed], timeout=timeout_s)
 
     def _world(self) -> World:

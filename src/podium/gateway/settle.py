@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
 from podium.core.usage import Usage
-from podium.economics.estimate import TokenCounter
+from podium.economics.estimate import TokenCounter, estimate_input_tokens
 from podium.gateway.landing import Outcome
 from podium.wire.openai import answer_text, request_text
 
@@ -27,7 +27,13 @@ class Settler:
         """Take the upstream's usage, or count tokens ourselves where it reported none; then the cost."""
         if outcome.usage is not None:
             exchange.usage = outcome.usage
-        elif _produced(exchange, outcome):
+        elif outcome.cost_nothing:
+            pass
+        elif exchange.reason is Reason.CLIENT_GONE and not outcome.streaming:
+            # What the model did is not known; how long its input was is, about.
+            given = estimate_input_tokens(len(outcome.request_body))
+            exchange.usage = Usage(input_tokens=given, estimated=True)
+        elif exchange.error is None or outcome.streaming:
             exchange.usage = await asyncio.get_running_loop().run_in_executor(_thread, _count, exchange, outcome)
         if outcome.backend is not None and outcome.backend.price is not None:
             exchange.cost_nanousd = outcome.backend.price.cost_nanousd(exchange.usage)
@@ -50,10 +56,3 @@ def _count_text(text_of: Callable[[bytes], str], body: bytes) -> int:
         return _counter.count(text_of(body))
     except (ValueError, RecursionError):  # not UTF-8, or nested too deeply to be looked through
         return 0
-
-
-def _produced(exchange: Exchange, outcome: Outcome) -> bool:
-    """True when a model has worked for this exchange without saying how much."""
-    if outcome.cost_nothing:
-        return False
-    return exchange.error is None or outcome.streaming or exchange.reason is Reason.CLIENT_GONE

@@ -76,8 +76,19 @@ class _Embedding(Request, kw_only=True):
 
 
 _DECIDING_NAMES = frozenset(
-    ("model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "user", "safety_identifier")
-    + ("messages", "prompt", "input")
+    (
+        "model",
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "max_completion_tokens",
+        "n",
+        "user",
+        "safety_identifier",
+        "messages",
+        "prompt",
+        "input",
+    )
 )
 _decode_request = {
     "chat.completions": msgspec.json.Decoder(_Chat).decode,
