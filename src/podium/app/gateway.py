@@ -32,6 +32,8 @@ from podium.web.probes import Part
 
 __all__ = ["Gateway", "run"]
 
+# An exchange leaves no cycles behind, so the collector finds nothing; at Python's own 700 it took 3% of the time.
+_GC_THRESHOLDS = (20_000, 20, 20)
 _LANDING_TIMEOUT_S = 5.0  # for exchanges that were cut off: counting their tokens may have to load the tokenizer
 
 
@@ -44,6 +46,7 @@ def run(settings: Settings) -> int:
         async with gateway.running():
             gc.collect()
             gc.freeze()  # what lives as long as the process need not be looked through again and again
+            gc.set_threshold(*_GC_THRESHOLDS)
             await stop.wait()
         return 0
 

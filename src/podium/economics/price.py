@@ -30,6 +30,9 @@ class CompiledPrice:
 
         Cached tokens above the input, or reasoning tokens above the output, count as all of it.
         """
+        if not usage.cached_input_tokens and not usage.reasoning_tokens:  # most exchanges
+            simple = max(0, usage.input_tokens) * self._input + max(0, usage.output_tokens) * self._output
+            return (simple + _MILLION // 2) // _MILLION
         input_tokens = max(0, usage.input_tokens)
         cached = min(max(0, usage.cached_input_tokens), input_tokens)
         output_tokens = max(0, usage.output_tokens)

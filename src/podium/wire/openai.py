@@ -173,6 +173,8 @@ class _Usage(msgspec.Struct):
         given, made = self.prompt_tokens, self.completion_tokens or 0
         if given is None or not (0 <= given <= _MOST_TOKENS and 0 <= made <= _MOST_TOKENS):
             return None
+        if self.prompt_tokens_details is None and self.completion_tokens_details is None:
+            return Usage(input_tokens=given, output_tokens=made)
         cached = self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else None
         reasoning = self.completion_tokens_details.reasoning_tokens if self.completion_tokens_details else None
         return Usage(
