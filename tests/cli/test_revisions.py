@@ -40,6 +40,11 @@ def test_undo_takes_a_revision_back_as_a_new_one(podium, house):
     assert podium("history", "--json").json["revisions"][0]["undoes"] == 2
 
 
+def test_undo_without_a_number_takes_the_newest_back(podium, house):
+    house.apply("{kind: Tenant, name: bob}")
+    assert podium("undo").out == "- Tenant/bob\nRevision 3 takes back revision 2.\n"
+
+
 def test_undo_of_what_was_changed_since_is_refused_with_the_reason(podium, house):
     house.apply("{kind: Tenant, name: bob}")
     house.apply("{kind: Tenant, name: bob, spec: {display_name: Bob}}")

@@ -12,7 +12,7 @@ from podium.wire.tool_calls import Arguments, CallReader, CallStart, Text, call_
 from podium.wire.tool_schema import grammar_schema
 from podium.wire.tools import Offer, may_use_tools, translate_request
 from podium.wire.worker_answers import AnswerCollector, translate_answer, translate_error
-from podium.wire.worker_requests import ask_for_stream, is_plain_chat, read_options
+from podium.wire.worker_requests import ask_for_stream, is_plain_streamed_chat
 from podium.wire.worker_streams import StreamTranslator
 
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -54,11 +54,15 @@ def test_a_chat_with_messages_that_the_model_does_not_know_is_noticed(role):
     assert may_use_tools(json.dumps({"messages": [{"role": role, "content": "x"}]}, separators=(",", ":")).encode())
 
 
-def test_a_plain_chat_is_left_alone():
+def test_a_plain_streamed_chat_is_left_alone():
     body = {"model": "m", "messages": [USER], "stream": True}
-    assert is_plain_chat(json.dumps(body).encode())
-    assert not is_plain_chat(json.dumps(body | {"n": 2}).encode())
-    assert not is_plain_chat(json.dumps(body | {"tools": TOOLS}).encode())
+    assert is_plain_streamed_chat(json.dumps(body).encode())
+    assert is_plain_streamed_chat(json.dumps(body, separators=(",", ":")).encode())
+    assert not is_plain_streamed_chat(json.dumps(body | {"n": 2}).encode())
+    assert not is_plain_streamed_chat(json.dumps(body | {"tools": TOOLS}).encode())
+    assert not is_plain_streamed_chat(json.dumps(body | {"stream": False}).encode())
+    quoted = [{"role": "user", "content": '{"stream": true}'}]
+    assert not is_plain_streamed_chat(json.dumps({"model": "m", "messages": quoted}).encode())
     assert not may_use_tools(json.dumps(body | {"n": 2}).encode())
 
 
@@ -489,11 +493,6 @@ def test_a_stream_that_breaks_becomes_no_answer():
     for event in (b'data: {"error":{"message":"x"}}\n\n', b"data: nonsense\n\n"):
         with pytest.raises(UpstreamFailed):
             collector.feed(event)
-
-
-@pytest.mark.parametrize(("prompt", "several"), [("x", False), ([1, 2], False), (["x", "y"], True), ([[1], [2]], True)])
-def test_prompts_are_counted(prompt, several):
-    assert read_options(json.dumps({"prompt": prompt}).encode()).several_choices is several
 
 
 def test_a_request_can_ask_for_a_stream():

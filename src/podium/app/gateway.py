@@ -162,6 +162,7 @@ def _register_gauges(metrics: GatewayMetrics, gateway: Gateway) -> None:
             journal_backlog_bytes=gateway.journal_bytes,
             snapshot_age_s=snapshot_age_s,
             snapshot_revision=snapshot_revision,
+            queued=lambda: gateway.providers.waiting_calls,
             workers_up=lambda: gateway.watch.up,
         ),
     )

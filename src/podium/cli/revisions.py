@@ -10,9 +10,11 @@ from podium.cli._documents import change_lines, resolve_kind
 from podium.cli._options import AsJson, ToControl
 from podium.cli._output import print_json, print_table, say
 from podium.cli._times import moment_text
+from podium.core.errors import NotFound
 
 if TYPE_CHECKING:
     from podium.cli._admin_answers import ChangeView
+    from podium.cli._admin_client import AdminClient
 
 __all__ = ["register"]
 
@@ -22,7 +24,7 @@ _SHOWN_CHANGES = 4
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     add(app, "history", history, "podium history", "podium history model smollm2 --limit 5", "podium history --json")
-    add(app, "undo", undo, "podium undo 7", 'podium undo 7 -m "Acme was not ready"')
+    add(app, "undo", undo, "podium undo", "podium undo 7", 'podium undo 7 -m "Acme was not ready"')
 
 
 def history(
@@ -54,7 +56,9 @@ def history(
 
 def undo(
     control: ToControl,
-    revision: Annotated[int, typer.Argument(help="Number of the revision to take back.", min=1, show_default=False)],
+    revision: Annotated[
+        int | None, typer.Argument(help="Number of the revision to take back; the newest.", min=1, show_default=False)
+    ] = None,
     *,
     message: Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")] = "",
     as_json: AsJson = False,
@@ -63,13 +67,21 @@ def undo(
     from podium.cli._admin_client import AdminClient  # noqa: PLC0415 - only where used
 
     with AdminClient(control) as client:
-        made = client.undo(revision, message=message)
+        number = revision or _newest(client)
+        made = client.undo(number, message=message)
     if as_json:
         print_json(made)
         return
     for line in change_lines(made.changes):
         say(line)
-    say(f"Revision {made.number} takes back revision {revision}.")
+    say(f"Revision {made.number} takes back revision {number}.")
+
+
+def _newest(client: "AdminClient") -> int:
+    newest = client.revisions(None, None, before=None, limit=1).revisions
+    if not newest:
+        raise NotFound("There is no revision to take back.")
+    return newest[0].number
 
 
 def _touched(changes: "Sequence[ChangeView]") -> str:

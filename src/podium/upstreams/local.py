@@ -7,7 +7,7 @@ from podium.upstreams.connection import Answer, OnPiece
 from podium.upstreams.openai import OpenAiUpstream
 from podium.wire.tools import Offer, may_use_tools, translate_request
 from podium.wire.worker_answers import AnswerCollector, translate_answer, translate_error
-from podium.wire.worker_requests import Options, ask_for_stream, is_plain_chat, read_options
+from podium.wire.worker_requests import Options, ask_for_stream, is_plain_streamed_chat, read_options
 from podium.wire.worker_streams import StreamTranslator
 
 __all__ = ["LocalAnswer", "LocalUpstream"]
@@ -57,7 +57,8 @@ class LocalAnswer:
 class LocalUpstream:
     """One model of our own workers (podium.gateway.ports.Upstream).
 
-    A plain chat passes untouched, both ways; so does an embedding.
+    A plain chat that is streamed passes untouched, both ways; so does an embedding. A whole answer is always
+    made from a stream: the worker notices that a caller is gone only when it writes, and would compute the rest.
     """
 
     __slots__ = ("_worker", "label", "model", "provider", "reports_stream_usage", "total_s")
@@ -77,7 +78,7 @@ class LocalUpstream:
 
         InvalidRequest: it asks for what the worker cannot do.
         """
-        if endpoint == _COMPLETIONS or (endpoint == _CHAT and not is_plain_chat(body)):
+        if endpoint == _COMPLETIONS or (endpoint == _CHAT and not is_plain_streamed_chat(body)):
             return _Call(self._worker, endpoint, headers, deadline_s).translated(body)
         return _untouched(self._worker.call(endpoint, body, headers=headers, deadline_s=deadline_s), endpoint)
 
@@ -106,7 +107,7 @@ class _Call:
         self._deadline_s = deadline_s
 
     async def translated(self, body: bytes) -> Answer | LocalAnswer:
-        """The answer to a request with tools, or with several choices."""
+        """The answer to any request but a plain streamed chat."""
         options = read_options(body)
         offer = None
         if self._endpoint == _CHAT and may_use_tools(body):
@@ -114,14 +115,7 @@ class _Call:
             body, offer = request.body, request.offer
         if options.stream:
             return await self._stream(body, options, offer)
-        if options.several_choices:
-            return await self._collect(body, options, offer)
-        answer = await self._send(body)
-        if answer.status != _OK:
-            return _refused(answer, self._endpoint)
-        if offer is None or answer.streamed:  # a stream that nobody asked for is the gateway's to refuse
-            return answer
-        return LocalAnswer(answer, body=translate_answer(answer.body, offer, _call_id))
+        return await self._collect(body, options, offer)
 
     async def _stream(self, body: bytes, options: Options, offer: Offer | None) -> Answer | LocalAnswer:
         answer = await self._send(body)
@@ -133,7 +127,7 @@ class _Call:
         return LocalAnswer(answer, translator=translator)
 
     async def _collect(self, body: bytes, options: Options, offer: Offer | None) -> Answer | LocalAnswer:
-        """A whole answer made from a stream, which alone tells the usage of each choice."""
+        """A whole answer made from a stream, which alone ends with its caller, and tells the usage of each choice."""
         answer = await self._send(ask_for_stream(body))
         if not answer.streamed:
             return _refused(answer, self._endpoint)

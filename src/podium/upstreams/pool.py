@@ -59,6 +59,11 @@ class Pool:
         """Idle and busy ones."""
         return len(self._all)
 
+    @property
+    def waiting_calls(self) -> int:
+        """Calls that wait for a connection."""
+        return len(self._waiting)
+
     def call(self, request: bytes, *, deadline_s: float) -> Awaitable[Answer]:
         """One call on a connection of its own."""
         connection = self._take_idle()

@@ -90,6 +90,11 @@ class Providers:
         self._accounts.clear()
 
     @property
+    def waiting_calls(self) -> int:
+        """Calls that wait for a connection to any provider."""
+        return sum(account.pool.waiting_calls for account in self._accounts.values())
+
+    @property
     def open_connections(self) -> int:
         """To all providers together."""
         return sum(account.pool.open_connections for account in self._accounts.values())

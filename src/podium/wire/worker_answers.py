@@ -2,7 +2,7 @@
 
 Rules
 1. As in `worker_streams`, tool calls become the field.
-2. A whole answer with several choices reports the usage of the first only, so it is made from a stream.
+2. A whole answer is made from a stream: with several choices only that reports the usage of each.
 3. An error's `code` is a word or null, never the status, and `param` is there.
 """
 

@@ -8,10 +8,10 @@ from msgspec import Raw
 from podium.core.errors import InvalidRequest
 from podium.wire.openai import encode_json
 
-__all__ = ["Options", "ask_for_stream", "is_plain_chat", "read_options"]
+__all__ = ["Options", "ask_for_stream", "is_plain_streamed_chat", "read_options"]
 
 _NOT_PLAIN = re.compile(rb'"(?:n"|tool|function|developer")')
-_SEVERAL_PROMPTS = re.compile(rb'\[\s*["\[]')
+_STREAMED = re.compile(rb'"stream"\s*:\s*true')  # inside a text its quotes would be escaped
 
 
 class _StreamOptions(msgspec.Struct):
@@ -24,7 +24,6 @@ class Options(msgspec.Struct):
     n: int | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
-    prompt: Raw = Raw(b"null")
 
     @property
     def choices_per_prompt(self) -> int:
@@ -36,19 +35,14 @@ class Options(msgspec.Struct):
         """True when the usage event of a stream is asked for."""
         return self.stream_options is not None and self.stream_options.include_usage is True
 
-    @property
-    def several_choices(self) -> bool:
-        """True unless the answer has just one choice. Several prompts are strings or lists of tokens in a list."""
-        return self.choices_per_prompt > 1 or _SEVERAL_PROMPTS.match(self.prompt) is not None
-
 
 _decode_options = msgspec.json.Decoder(Options).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-def is_plain_chat(body: bytes) -> bool:
-    """True for a chat that certainly has one choice and nothing to do with tools: the worker's answer is right."""
-    return _NOT_PLAIN.search(body) is None
+def is_plain_streamed_chat(body: bytes) -> bool:
+    """True for a streamed chat that certainly has one choice and nothing to do with tools: the worker does it right."""
+    return _STREAMED.search(body) is not None and _NOT_PLAIN.search(body) is None
 
 
 def read_options(body: bytes) -> Options:

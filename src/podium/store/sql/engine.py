@@ -1,6 +1,9 @@
 """Database URLs and engines: SQLite through aiosqlite, PostgreSQL through asyncpg."""
 
+import asyncio
 import os
+import sqlite3
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+from sqlalchemy.util import await_only
 
 from podium.core.errors import OperatorError
 from podium.store.settings import DatabaseSettings
@@ -17,6 +21,7 @@ __all__ = ["create_private_file", "database_url", "make_engine"]
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 _POSTGRES_OPTIONS = {"host", "port", "ssl", "sslmode"}
+_WAL_RETRY_S = 0.02
 _WAL_LIMIT_BYTES = 64 << 20
 
 
@@ -79,9 +84,9 @@ def _sqlite_engine(url: URL, settings: DatabaseSettings, wait_s: float, *, poole
 
     def _connect(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={int(wait_s * 1000)}")
+        _use_wal(cursor, wait_s)
         for pragma in (
-            f"busy_timeout={int(wait_s * 1000)}",
-            "journal_mode=WAL",
             # FULL: a journal segment is deleted after the commit that loaded it; the commit must be on the disk.
             "synchronous=FULL",
             "foreign_keys=ON",
@@ -98,6 +103,24 @@ def _sqlite_engine(url: URL, settings: DatabaseSettings, wait_s: float, *, poole
     event.listen(engine.sync_engine, "connect", _connect)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
+
+
+def _use_wal(cursor: Any, wait_s: float) -> None:
+    """Switch to the write-ahead log, for good.
+
+    Of processes that do it together all but one may be told at once that the database is locked, whatever the
+    busy timeout says: they try again.
+    """
+    deadline_s = time.monotonic() + wait_s
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline_s:
+                raise
+            await_only(asyncio.sleep(_WAL_RETRY_S))
+        else:
+            return
 
 
 def _postgres_engine(url: URL, settings: DatabaseSettings, wait_s: float, run_s: float, *, pooled: bool) -> AsyncEngine:
