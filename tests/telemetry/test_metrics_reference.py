@@ -29,7 +29,6 @@ async def test_all_metrics_of_a_gateway_are_documented_with_their_types(make_eve
             snapshot_age_s=lambda: 1.0,
             snapshot_revision=lambda: 1,
             queued=lambda: 1,
-            backends_up=lambda: {"local/smollm2": True},
             workers_up=lambda: {"smollm2": False},
         ),
     )

@@ -18,7 +18,7 @@ from podium.gateway.call import Call
 from podium.gateway.landing import Landing, Outcome, json_headers
 from podium.gateway.ports import Caller, EventSink, Journal
 from podium.gateway.settings import GatewaySettings
-from podium.gateway.settle import Settler
+from podium.gateway.settle import settle
 from podium.gateway.world import Principal, World
 from podium.traffic.limits import Limiter
 
@@ -61,7 +61,6 @@ class Flight:
         self._clock = clock
         self._loop = asyncio.get_running_loop()  # asked for once: each asking is a system call on Python 3.11
         self._limiter = Limiter(settings.limited_subjects)
-        self._settler = Settler()
 
     def fly(self, exchange: Exchange, caller: Caller) -> Coroutine[Any, Any, None]:
         """Carry a model call from its head to its last byte. Every way out of here ends in one event."""
@@ -107,7 +106,7 @@ class Flight:
             log.exception("exchange_failed", request_id=exchange.request_id)
             exchange.fail(InternalError("Podium failed. The request id helps to find out why."))
         try:
-            await self._settler.settle(exchange, outcome)
+            await settle(exchange, outcome)
         finally:
             self._settle_limits(exchange, outcome)
             self.in_flight -= 1

@@ -19,7 +19,6 @@ class GatewayReadings:
     snapshot_age_s: Callable[[], float | None]  # None: there is no snapshot yet
     snapshot_revision: Callable[[], int | None]
     queued: Callable[[], int] | None = None
-    backends_up: Callable[[], Mapping[str, bool]] | None = None
     workers_up: Callable[[], Mapping[str, bool]] | None = None
 
 
@@ -41,10 +40,6 @@ def register_gateway_gauges(metrics: ProcessMetrics, read: GatewayReadings) -> N
     metrics.gauge("podium_snapshot_revision", "Revision of the snapshot in use.", read.snapshot_revision)
     if read.queued is not None:
         metrics.gauge("podium_queued_exchanges", "Exchanges that wait for their turn.", read.queued)
-    if read.backends_up is not None:
-        metrics.labelled_gauge(
-            "podium_backend_up", "1: the backend takes calls.", ("backend",), _states(read.backends_up)
-        )
     if read.workers_up is not None:
         metrics.labelled_gauge(
             "podium_worker_up", "1: the worker on this machine is ready.", ("model",), _states(read.workers_up)
