@@ -16,6 +16,16 @@ def test_excluded_backends_are_skipped():
     assert [balance.choose("abc", {1}) for _ in range(4)] == [0, 2, 0, 2]
 
 
+def test_a_second_try_does_not_bring_the_turn_back_to_a_dead_backend():
+    balance = RoundRobin()
+    first = []
+    for _ in range(6):
+        first.append(balance.choose("ab"))
+        if first[-1] == 0:  # dead
+            assert balance.choose("ab", {0}, keep_turn=True) == 1
+    assert first == [0, 1, 0, 1, 0, 1]
+
+
 def test_nothing_is_chosen_from_nothing():
     assert RoundRobin().choose([]) is None
     assert RoundRobin().choose("ab", {0, 1}) is None

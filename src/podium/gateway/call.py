@@ -80,7 +80,7 @@ class Call:
     def _choose(self) -> Backend:
         """The next backend in turn that this exchange has not tried."""
         pool = self._pool
-        index = pool.rotation.choose(pool.backends, self._tried)
+        index = pool.rotation.choose(pool.backends, self._tried, keep_turn=self._exchange.attempts > 0)
         assert index is not None, "may_retry allows a retry only where a backend is left"
         self._tried.append(index)
         return pool.backends[index]
