@@ -1,7 +1,6 @@
 """The control process."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -10,11 +9,10 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
-from podium.app.process import prepare_data_folder, run_until_stopped
+from podium.app.process import check_free, prepare_data_folder, run_until_stopped
 from podium.config import Settings
 from podium.control.bootstrap import declare_defaults, ensure_admin_key, ensure_root_secret
 from podium.control.plane import ControlPlane
-from podium.core.errors import OperatorError
 from podium.identity.keys import derive_secret
 from podium.store.journal_folders import JournalFolders
 from podium.store.snapshot_store import SnapshotStore
@@ -75,7 +73,7 @@ async def open_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
 
 async def _serve_http(app: object, settings: Settings, stop: asyncio.Event) -> None:
     host, port = settings.admin.host, settings.admin.port
-    _check_free(host, port)
+    check_free(host, port, "--admin-port")  # the server itself would only log it
     server = Server(
         app,
         address=host,
@@ -92,20 +90,6 @@ async def _serve_http(app: object, settings: Settings, stop: asyncio.Event) -> N
         await asyncio.wait((serving, waiting), return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         server.stop()  # type: ignore[no-untyped-call]
-
-
-def _check_free(host: str, port: int) -> None:
-    """OperatorError when the address cannot be listened on; the server itself would only log it."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise OperatorError(
-                f"The admin API cannot listen on {host}:{port}: {error.strerror}.",
-                hint="Stop what uses the port, or choose another with --admin-port.",
-            ) from error
 
 
 def _register_gauges(metrics: ProcessMetrics, plane: ControlPlane) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import uvloop
 from podium.core.errors import OperatorError
 from podium.identity.keys import derive_secret
 
-__all__ = ["prepare_data_folder", "run_until_stopped", "worker_key"]
+__all__ = ["check_free", "prepare_data_folder", "run_until_stopped", "worker_key"]
 
 
 def run_until_stopped(serve: Callable[[asyncio.Event], Awaitable[int]]) -> int:
@@ -36,6 +37,20 @@ def prepare_data_folder(path: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OperatorError(f"The data folder {path} cannot be written: {error.strerror}.", hint=hint) from error
+
+
+def check_free(host: str, port: int, option: str) -> None:
+    """OperatorError when nothing can listen there; `option` is the one to choose another port with."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise OperatorError(
+                f"Port {port} on {host} cannot be used: {error.strerror}.",
+                hint=f"Stop what uses it, or choose another with {option}.",
+            ) from error
 
 
 def worker_key(root: bytes) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from podium.app.process import prepare_data_folder, run_until_stopped
+from podium.app.process import check_free, prepare_data_folder, run_until_stopped
 from podium.app.screen import Screen
 from podium.config import Settings, child_environment
 from podium.control.bootstrap import ensure_root_secret
@@ -36,8 +36,8 @@ def run(settings: Settings) -> int:
     with _locked(data.lock_file):
         ensure_root_secret(data)
         first_start = not data.admin_key_file.exists()
-        _check_free(settings.server.host, settings.server.port, "--port")
-        _check_free(settings.admin.host, settings.admin.port, "--admin-port")
+        check_free(settings.server.host, settings.server.port, "--port")
+        check_free(settings.admin.host, settings.admin.port, "--admin-port")
         screen = Screen(sys.stdout)
         return run_until_stopped(lambda stop: _serve(settings, stop, screen, first_start=first_start))
 
@@ -151,19 +151,6 @@ def _free_ports(count: int) -> list[int]:
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [one.getsockname()[1] for one in sockets]
-
-
-def _check_free(host: str, port: int, option: str) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise OperatorError(
-                f"Port {port} on {host} cannot be used: {error.strerror}.",
-                hint=f"Stop what uses it, or choose another with {option}.",
-            ) from error
 
 
 @contextlib.contextmanager
