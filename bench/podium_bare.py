@@ -17,8 +17,8 @@ from podium.web.http1.server import HttpServer
 from podium.web.settings import GatewayServerSettings
 
 _ENDPOINTS = {b"/v1" + path: endpoint for endpoint, path in PATHS.items()}
-_JSON = [(b"content-type", b"application/json")]
-_EVENT_STREAM = [(b"content-type", b"text/event-stream; charset=utf-8")]
+_JSON = b"content-type: application/json\r\n"
+_EVENT_STREAM = b"content-type: text/event-stream; charset=utf-8\r\n"
 _DEADLINE_S = 900.0
 
 
@@ -36,7 +36,7 @@ class Relay:
             return
         body = await message.read_body()
         try:
-            answer = await self._upstream.call(endpoint, body, headers=[], deadline_s=self._loop.time() + _DEADLINE_S)
+            answer = await self._upstream.call(endpoint, body, headers=b"", deadline_s=self._loop.time() + _DEADLINE_S)
             if not answer.streamed:
                 message.send(answer.status, _JSON, answer.body)
                 return

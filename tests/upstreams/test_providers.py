@@ -31,9 +31,7 @@ async def providers():
 
 
 async def call(one, endpoint="chat.completions"):
-    return await one.call(
-        endpoint, BODY, headers=[(b"x-extra", b"1")], deadline_s=asyncio.get_running_loop().time() + 5
-    )
+    return await one.call(endpoint, BODY, headers=b"x-extra: 1\r\n", deadline_s=asyncio.get_running_loop().time() + 5)
 
 
 # Requests.

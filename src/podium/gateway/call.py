@@ -19,11 +19,11 @@ from podium.wire.openai import DONE, Change, Request, read_answer_usage, rewrite
 
 __all__ = ["Call"]
 
-_EVENT_STREAM: Headers = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),  # tells nginx in front of us not to collect events
-]
+_EVENT_STREAM: Headers = (
+    b"content-type: text/event-stream; charset=utf-8\r\n"
+    b"cache-control: no-cache\r\n"
+    b"x-accel-buffering: no\r\n"  # tells nginx in front of us not to collect events
+)
 
 
 class Call:
@@ -128,10 +128,10 @@ class Call:
     def _trace_headers(self) -> Headers:
         trace = self._exchange.trace
         if trace is None:
-            return []
+            return b""
         span = replace(trace, span_id=upstream_span_id(trace.span_id))
-        state = [(b"tracestate", trace.tracestate.encode())] if trace.tracestate else []
-        return [(b"traceparent", span.traceparent.encode()), *state]
+        state = f"tracestate: {trace.tracestate}\r\n" if trace.tracestate else ""
+        return f"traceparent: {span.traceparent}\r\n{state}".encode()
 
     def _take(self, answer: Answer) -> None:
         """A whole answer."""

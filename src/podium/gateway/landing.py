@@ -15,9 +15,8 @@ from podium.wire.openai import error_body, error_event
 
 __all__ = ["JSON", "Landing", "Outcome", "headers_of", "json_headers"]
 
-JSON: Headers = [(b"content-type", b"application/json")]
-_NO_HEADERS: Headers = []
-_CHALLENGE = (b"www-authenticate", b"Bearer")
+JSON: Headers = b"content-type: application/json\r\n"
+_CHALLENGE = b"www-authenticate: Bearer\r\n"
 
 
 class Outcome:
@@ -29,7 +28,7 @@ class Outcome:
     usage: Usage | None = None  # as the upstream reported it
     request_body = b""
     body = b""  # of a whole answer
-    headers: Headers = _NO_HEADERS
+    headers: Headers = b""
     streaming = False  # the caller has the head of a streamed answer
     tail = b""  # the last bytes of a streamed answer, held back
     sample: tuple[str, float] | None = None  # see StreamRelay.sample
@@ -84,17 +83,17 @@ class Landing:
     def _error_headers(self, error: PodiumError) -> Headers:
         headers = json_headers(self._exchange)
         if error.retry_after_s is not None:
-            headers.append((b"retry-after", b"%d" % max(1, -int(-error.retry_after_s // 1))))
+            headers += b"retry-after: %d\r\n" % max(1, -int(-error.retry_after_s // 1))
         if isinstance(error, MethodNotAllowed):
-            headers.append((b"allow", ", ".join(error.allowed).encode()))
+            headers += b"allow: %b\r\n" % ", ".join(error.allowed).encode()
         if error.status == 401:  # noqa: PLR2004 - RFC 9110, section 15.5.2
-            headers.append(_CHALLENGE)
+            headers += _CHALLENGE
         return headers
 
 
 def headers_of(exchange: Exchange) -> Headers:
     """The headers that every answer has."""
-    return [(b"x-request-id", exchange.request_id.encode())]
+    return b"x-request-id: %b\r\n" % exchange.request_id.encode()
 
 
 def json_headers(exchange: Exchange) -> Headers:

@@ -8,7 +8,7 @@ from podium.core.resources import Provider
 
 __all__ = ["Answer", "Caller", "EventSink", "Headers", "Journal", "Upstream", "UpstreamFactory"]
 
-Headers = list[tuple[bytes, bytes]]
+Headers = bytes  # header lines, each ended by CRLF; names in lower case
 
 
 class Caller(Protocol):

@@ -5,12 +5,11 @@ from podium.traffic.meter import UNIT, Meter
 
 __all__ = ["standing_headers"]
 
-_REQUESTS = (b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests")
-_TOKENS = (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens")
+_LINES = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n"
 
 
-def standing_headers(outcome: Grant | Refusal, now_ns: int) -> list[tuple[bytes, bytes]]:
-    """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}` as OpenAI sends them.
+def standing_headers(outcome: Grant | Refusal, now_ns: int) -> bytes:
+    """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}` as OpenAI sends them, as header lines.
 
     Requests and tokens each show the rule with the least left. Empty when nothing is limited by the minute.
     """
@@ -18,8 +17,8 @@ def standing_headers(outcome: Grant | Refusal, now_ns: int) -> list[tuple[bytes,
     for account in outcome.accounts:
         requests = _tighter(requests, account.requests, now_ns)
         tokens = _tighter(tokens, account.tokens, now_ns)
-    headers = _headers(requests, _REQUESTS) if requests is not None else []
-    return headers + _headers(tokens, _TOKENS) if tokens is not None else headers
+    headers = _headers(requests, b"requests") if requests is not None else b""
+    return headers + _headers(tokens, b"tokens") if tokens is not None else headers
 
 
 def _tighter(one: Meter | None, other: Meter | None, now_ns: int) -> Meter | None:
@@ -29,13 +28,9 @@ def _tighter(one: Meter | None, other: Meter | None, now_ns: int) -> Meter | Non
     return other if one is None or _remaining(other) < _remaining(one) else one
 
 
-def _headers(meter: Meter, names: tuple[bytes, bytes, bytes]) -> list[tuple[bytes, bytes]]:
-    limit, remaining, reset = names
-    return [
-        (limit, b"%d" % meter.per_minute),
-        (remaining, b"%d" % _remaining(meter)),
-        (reset, _duration(-(-meter.debt // meter.per_minute))),
-    ]
+def _headers(meter: Meter, noun: bytes) -> bytes:
+    reset = _duration(-(-meter.debt // meter.per_minute))
+    return _LINES % (noun, meter.per_minute, noun, _remaining(meter), noun, reset)
 
 
 def _remaining(meter: Meter) -> int:

@@ -71,9 +71,7 @@ class LocalUpstream:
         self.reports_stream_usage = worker.reports_stream_usage
         self.total_s = worker.total_s
 
-    def call(
-        self, endpoint: str, body: bytes, *, headers: list[tuple[bytes, bytes]], deadline_s: float
-    ) -> Awaitable[Answer | LocalAnswer]:
+    def call(self, endpoint: str, body: bytes, *, headers: bytes, deadline_s: float) -> Awaitable[Answer | LocalAnswer]:
         """Send one request and read the head of its answer, or all of it when it is no stream.
 
         InvalidRequest: it asks for what the worker cannot do.
@@ -98,9 +96,7 @@ class _Call:
 
     __slots__ = ("_deadline_s", "_endpoint", "_headers", "_worker")
 
-    def __init__(
-        self, worker: OpenAiUpstream, endpoint: str, headers: list[tuple[bytes, bytes]], deadline_s: float
-    ) -> None:
+    def __init__(self, worker: OpenAiUpstream, endpoint: str, headers: bytes, deadline_s: float) -> None:
         self._worker = worker
         self._endpoint = endpoint
         self._headers = headers

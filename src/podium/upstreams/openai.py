@@ -49,12 +49,9 @@ class OpenAiUpstream:
             for endpoint, path in PATHS.items()
         }
 
-    def call(
-        self, endpoint: str, body: bytes, *, headers: list[tuple[bytes, bytes]], deadline_s: float
-    ) -> Awaitable[Answer]:
+    def call(self, endpoint: str, body: bytes, *, headers: bytes, deadline_s: float) -> Awaitable[Answer]:
         """Send one request and read the head of its answer, or all of it when it is no stream."""
-        more = b"".join([b"%b: %b\r\n" % header for header in headers]) if headers else b""
-        request = b"%b%bcontent-length: %d\r\n\r\n%b" % (self._heads[endpoint], more, len(body), body)
+        request = b"%b%bcontent-length: %d\r\n\r\n%b" % (self._heads[endpoint], headers, len(body), body)
         return self._pool.call(request, deadline_s=deadline_s)
 
 

@@ -9,6 +9,9 @@ from podium.web.http1.message import Message
 
 __all__ = ["Part", "Probes", "probe_paths"]
 
+_JSON = b"content-type: application/json\r\n"
+_PROMETHEUS = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
+
 
 class Part(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing that a gateway needs, and whether it has it."""
@@ -33,15 +36,15 @@ def probe_paths(probes: Probes) -> dict[bytes, Callable[[Message], None]]:
     """What answers which path. None of them is an exchange."""
 
     def healthz(message: Message) -> None:
-        message.send(200, [(b"content-type", b"application/json")], b'{"status":"ok"}')
+        message.send(200, _JSON, b'{"status":"ok"}')
 
     def readyz(message: Message) -> None:
         parts = probes.parts()
         ready = all(part.ready or not part.required for part in parts)
         body = msgspec.json.encode({"ready": ready, "parts": parts})
-        message.send(200 if ready else 503, [(b"content-type", b"application/json")], body)
+        message.send(200 if ready else 503, _JSON, body)
 
     def metrics(message: Message) -> None:
-        message.send(200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], probes.metrics())
+        message.send(200, _PROMETHEUS, probes.metrics())
 
     return {b"/healthz": healthz, b"/readyz": readyz, b"/metrics": metrics}

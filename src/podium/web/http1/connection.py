@@ -308,7 +308,7 @@ class Connection(asyncio.Protocol):
 
     # Answers.
 
-    def send(self, message: Message, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    def send(self, message: Message, status: int, headers: bytes, body: bytes) -> None:
         """Write a whole answer."""
         if self.closed or message.answered:
             return
@@ -320,7 +320,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(b"".join(parts))
         self._answered(message)
 
-    def start(self, message: Message, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def start(self, message: Message, status: int, headers: bytes) -> None:
         """Write the head of a streamed answer."""
         if self.closed or message.started:
             return
@@ -355,12 +355,11 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
         self._answered(message)
 
-    def _head(self, message: Message, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-        parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status, _date.line(self.loop.time())]
-        parts += [b"%b: %b\r\n" % header for header in headers]
-        if not message.keep_alive or self.owner.draining or not message.body_complete:
-            parts.append(b"connection: close\r\n")
-        return b"".join(parts)
+    def _head(self, message: Message, status: int, headers: bytes) -> bytes:
+        status_line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        closes = not message.keep_alive or self.owner.draining or not message.body_complete
+        end = b"connection: close\r\n" if closes else b""
+        return b"%b%b%b%b" % (status_line, _date.line(self.loop.time()), headers, end)
 
     # Deadlines and the end.
 

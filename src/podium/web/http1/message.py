@@ -110,11 +110,11 @@ class Message:
         body = self._body
         return body[0] if len(body) == 1 else b"".join(body)
 
-    def send(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    def send(self, status: int, headers: bytes, body: bytes) -> None:
         """A whole answer."""
         self._connection.send(self, status, headers, body)
 
-    def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def start(self, status: int, headers: bytes) -> None:
         """Begin a streamed answer."""
         self._connection.start(self, status, headers)
 
