@@ -336,6 +336,16 @@ async def test_a_caller_that_leaves_ends_the_workers_work(gateway, client, worke
     assert gateway.events[-1].reason == "client_gone"
 
 
+async def test_a_caller_that_leaves_before_a_whole_answer_ends_the_workers_work_too(gateway, client, worker_url):
+    plain = {"model": "smollm2", "messages": [{"role": "user", "content": "Count."}], "max_tokens": 1500}
+    asking = asyncio.create_task(client.chat.completions.create(**plain, extra_body={"ignore_eos": True}))
+    await eventually(lambda: _busy(worker_url))
+    asking.cancel()
+    await eventually(lambda: gateway.in_flight == 0)
+    await eventually(lambda: not _busy(worker_url))
+    assert gateway.events[-1].reason == "client_gone"
+
+
 def _busy(worker_url):
     slots = httpx.get(f"{worker_url}/slots", headers={"authorization": f"Bearer {KEY}"}, timeout=5).json()
     return any(slot["is_processing"] for slot in slots)

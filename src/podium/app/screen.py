@@ -41,7 +41,7 @@ class Screen:
         yield show
         if self._terminal:
             self._out.write("\r\x1b[K")
-        self._line(f"{what}: there")
+        self._line(f"{what}: done")
 
     def state(self, name: str, state: str) -> None:
         """A process changed its state."""

@@ -20,6 +20,7 @@ from podium.engine.catalogue import CATALOGUE
 from podium.engine.child_log import LogRotation
 from podium.engine.child_states import Backoff
 from podium.engine.model_store import ensure
+from podium.engine.package_fetch import Stage
 from podium.engine.supervisor import ChildSpec, ChildStatus, Supervisor
 from podium.telemetry.logging import configure_logging
 
@@ -66,14 +67,27 @@ async def _serve(settings: Settings, stop: asyncio.Event, screen: Screen, *, fir
     return 0
 
 
+class _Interrupted(Exception):
+    """The stop signal came while a model was fetched."""
+
+
 async def _fetch_models(settings: Settings, stop: asyncio.Event, screen: Screen) -> None:
-    """See that every model file is there, one after another."""
+    """See that every model file is there, one after another; returns early when `stop` is set."""
     store = settings.engine.store_folder(settings.data)
     for model in CATALOGUE.values():
-        if stop.is_set():
-            return
-        with screen.progress(f"model {model.name}") as progress:
-            await asyncio.to_thread(ensure, model, store, progress=progress, timeout_s=settings.engine.fetch_timeout_s)
+        with screen.progress(f"model {model.name}") as show:
+
+            def progress(stage: Stage, fraction: float) -> None:
+                if stop.is_set():
+                    raise _Interrupted  # in the fetching thread, which ends what it started
+                show(stage, fraction)
+
+            try:
+                await asyncio.to_thread(
+                    ensure, model, store, progress=progress, timeout_s=settings.engine.fetch_timeout_s
+                )
+            except _Interrupted:
+                return
 
 
 def _children(settings: Settings) -> list[ChildSpec]:
