@@ -38,6 +38,7 @@ class Pool:
         first_byte_s: float,
         between_bytes_s: float,
         max_connections: int,
+        reuses_connections: bool = True,
         max_answer_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         self.first_byte_s = first_byte_s
@@ -46,6 +47,7 @@ class Pool:
         self._origin = origin
         self._connect_s = connect_s
         self._max_connections = max_connections
+        self._reuses_connections = reuses_connections
         self._loop = asyncio.get_running_loop()
         self._idle: deque[tuple[float, Connection]] = deque()  # since when; the most recent one at the right
         self._all: set[Connection] = set()
@@ -129,7 +131,7 @@ class Pool:
 
     def idle(self, connection: Connection) -> None:
         """Take a connection back."""
-        if self._closed:
+        if self._closed or not self._reuses_connections:
             connection.abort()
             return
         while self._waiting:

@@ -67,6 +67,8 @@ class Providers:
                 first_byte_s=timeouts.first_byte_s,
                 between_bytes_s=timeouts.between_bytes_s,
                 max_connections=spec.max_connections,
+                # A worker closes its connection after a stream without saying so; the next call could still catch it.
+                reuses_connections=spec.protocol != "local",
             )
             account = self._accounts[key] = Account(
                 pool=pool,
