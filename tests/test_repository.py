@@ -52,7 +52,8 @@ def loaded_by(statement: str) -> set[str]:
 
 @pytest.mark.parametrize("module", ["podium", "podium.cli"])
 def test_importing_the_package_imports_nothing_else(module):
-    assert loaded_by(f"import {module}") - {"__main__"} == {"podium"}
+    # What any interpreter of this environment loads at its start (a `.pth` file may ask for something) does not count.
+    assert loaded_by(f"import {module}") - loaded_by("pass") == {"podium"}
 
 
 def test_the_command_line_starts_without_what_it_may_not_need():

@@ -117,10 +117,17 @@ def _converted(accepts: Accepts, raw: object) -> object:  # noqa: PLR0911 - one 
     if form is float or (form is int):
         return _converted_number(inner, raw)
     if form is Path:
-        return Path(raw).expanduser() if isinstance(raw, str | Path) and str(raw) else _NOT_ACCEPTED
+        return _expanded(raw) if isinstance(raw, str | Path) and str(raw) else _NOT_ACCEPTED
     if not isinstance(raw, form) or (accepts.choices and raw not in accepts.choices):
         return _NOT_ACCEPTED
     return raw
+
+
+def _expanded(raw: str | Path) -> object:
+    try:
+        return Path(raw).expanduser()
+    except RuntimeError:  # `~name`, and there is nobody of that name
+        return _NOT_ACCEPTED
 
 
 def _converted_number(accepts: Accepts, raw: object) -> object:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,6 +41,13 @@ class Result:
     def json(self):
         """What it printed; fails when there is anything but one JSON document."""
         return json.loads(self.out)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_set(monkeypatch):
+    """No command sees what the environment of the test run sets for Podium."""
+    for name in [name for name in os.environ if name.startswith("PODIUM_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture
