@@ -47,6 +47,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     span_id: str  # 16 hex digits
     parent_span_id: str
     trace_sampled: bool
+    cache_write_tokens: int = 0
 
     @property
     def duration_ms(self) -> float:

@@ -95,4 +95,5 @@ class Exchange:
             span_id=trace.span_id if trace else "",
             parent_span_id=self.parent_span_id,
             trace_sampled=trace.sampled if trace else False,
+            cache_write_tokens=usage.cache_write_tokens,
         )

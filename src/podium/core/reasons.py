@@ -25,6 +25,7 @@ class Reason(StrEnum):
     # The caller's.
     INVALID_REQUEST = "invalid_request"
     INVALID_JSON = "invalid_json"
+    UNSUPPORTED_PARAMETER = "unsupported_parameter"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     REQUEST_TOO_LARGE = "request_too_large"
     REQUEST_TIMEOUT = "request_timeout"

@@ -168,6 +168,9 @@ class Price(_Strict, frozen=True, kw_only=True):
     cached_input_usd_per_million: Annotated[
         Usd | None, Meta(description="Input tokens that the upstream had cached; None: as input.")
     ] = None
+    cache_write_usd_per_million: Annotated[
+        Usd | None, Meta(description="Input tokens that the upstream put into its cache; None: as input.")
+    ] = None
     output_usd_per_million: Annotated[Usd, Meta(description="Output tokens.")]
     reasoning_usd_per_million: Annotated[
         Usd | None, Meta(description="Output tokens spent on reasoning; None: as output.")

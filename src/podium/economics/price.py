@@ -15,31 +15,34 @@ _MAX_REMEMBERED = 4096
 class CompiledPrice:
     """One price, ready to multiply."""
 
-    __slots__ = ("_cached_input", "_input", "_output", "_reasoning", "name")
+    __slots__ = ("_cache_write", "_cached_input", "_input", "_output", "_reasoning", "name")
 
     def __init__(self, name: str, price: Price) -> None:
         self.name = name  # of the resource; recorded in the event
         # Nano-dollars for a million tokens.
         self._input = nanousd_from_usd(price.input_usd_per_million)
         self._cached_input = _or_else(price.cached_input_usd_per_million, self._input)
+        self._cache_write = _or_else(price.cache_write_usd_per_million, self._input)
         self._output = nanousd_from_usd(price.output_usd_per_million)
         self._reasoning = _or_else(price.reasoning_usd_per_million, self._output)
 
     def cost_nanousd(self, usage: Usage) -> int:
         """Nano-dollars, exact but for one rounding (half up) at the end; never negative.
 
-        Cached tokens above the input, or reasoning tokens above the output, count as all of it.
+        Cached and cache-written tokens above the input, or reasoning tokens above the output, count as all of it.
         """
-        if not usage.cached_input_tokens and not usage.reasoning_tokens:  # most exchanges
+        if not (usage.cached_input_tokens or usage.cache_write_tokens or usage.reasoning_tokens):  # most exchanges
             simple = max(0, usage.input_tokens) * self._input + max(0, usage.output_tokens) * self._output
             return (simple + _MILLION // 2) // _MILLION
         input_tokens = max(0, usage.input_tokens)
         cached = min(max(0, usage.cached_input_tokens), input_tokens)
+        written = min(max(0, usage.cache_write_tokens), input_tokens - cached)
         output_tokens = max(0, usage.output_tokens)
         reasoning = min(max(0, usage.reasoning_tokens), output_tokens)
         millionths = (
-            (input_tokens - cached) * self._input
+            (input_tokens - cached - written) * self._input
             + cached * self._cached_input
+            + written * self._cache_write
             + (output_tokens - reasoning) * self._output
             + reasoning * self._reasoning
         )

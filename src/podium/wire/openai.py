@@ -159,6 +159,7 @@ _MOST_TOKENS = 10**12  # of one exchange; more is nonsense, and no ledger could 
 
 class _TokenDetails(msgspec.Struct):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None  # OpenRouter's and ours, for providers that bill it
     reasoning_tokens: int | None = None
 
 
@@ -175,11 +176,13 @@ class _Usage(msgspec.Struct):
             return None
         if self.prompt_tokens_details is None and self.completion_tokens_details is None:
             return Usage(input_tokens=given, output_tokens=made)
-        cached = self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else None
+        details = self.prompt_tokens_details or _TokenDetails()
+        cached = min(max(details.cached_tokens or 0, 0), given)
         reasoning = self.completion_tokens_details.reasoning_tokens if self.completion_tokens_details else None
         return Usage(
             input_tokens=given,
-            cached_input_tokens=min(max(cached or 0, 0), given),
+            cached_input_tokens=cached,
+            cache_write_tokens=min(max(details.cache_write_tokens or 0, 0), given - cached),
             output_tokens=made,
             reasoning_tokens=min(max(reasoning or 0, 0), made),
         )
