@@ -7,8 +7,8 @@ In a test::
         ...  # the first request is broken off, the second answered, all later ones answered as by `Behaviour()`
         assert upstream.requests[0].json()["model"] == "a-model"
 
-By itself: `python -m podium.testing.upstream --port 9000`. Either way a request for the model `scripted-<name>`
-is answered by that name's behaviour (see `podium.testing.behaviour`).
+By itself: `python -m podium.testing.scripted_upstream --port 9000`. Either way a request for the model
+`scripted-<name>` is answered by that name's behaviour (see `podium.testing.behaviour`).
 """
 
 import argparse
@@ -118,7 +118,9 @@ async def _serve(host: str, port: int, behaviour: Behaviour, models: tuple[str, 
 
 def main(arguments: list[str] | None = None) -> None:
     """Serve until SIGINT or SIGTERM; the first line on stdout is the base URL."""
-    parser = argparse.ArgumentParser(prog="python -m podium.testing.upstream", description="A scripted model server.")
+    parser = argparse.ArgumentParser(
+        prog="python -m podium.testing.scripted_upstream", description="A scripted model server."
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--behaviour", default="plain", choices=sorted(GOOD | BAD), help="how to answer")

@@ -11,7 +11,7 @@ import pytest
 
 from podium.testing.behaviour import BAD, GOOD, Behaviour, Cut
 from podium.testing.raw_http import ConnectionClosed, RawConnection
-from podium.testing.upstream import ScriptedUpstream
+from podium.testing.scripted_upstream import ScriptedUpstream
 from podium.testing.waiting import eventually
 
 
@@ -236,7 +236,7 @@ async def test_a_stream_may_end_without_a_word():
 
 
 async def test_it_runs_by_itself_until_it_is_told_to_stop():
-    command = [sys.executable, "-m", "podium.testing.upstream", "--behaviour", "no-usage", "--model", "mine"]
+    command = [sys.executable, "-m", "podium.testing.scripted_upstream", "--behaviour", "no-usage", "--model", "mine"]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     async with asyncio.timeout(20):
         url = (await process.stdout.readline()).decode().strip()
