@@ -110,7 +110,8 @@ def _reaches(figure: Figure, value: float, bound: float) -> bool:
 
 def _subject_of(series: Series, metric: str) -> str | None:
     """Whose ratios are shown: Podium's, or the last contestant's where Podium was not measured."""
-    measured = [name for name in series.titles if any(run.values for run in series.of(metric, name))]
+    names = [name for name in series.titles if name not in series.beside]
+    measured = [name for name in names if any(run.values for run in series.of(metric, name))]
     for name in measured:
         if name in (_SUBJECT, f"{_SUBJECT}-engine"):
             return name
@@ -122,19 +123,19 @@ def _section(series: Series, metric: str, title: str) -> Iterator[str]:
     if subject is None:
         return
     names = [name for name in series.titles if series.of(metric, name)]
-    others = [name for name in names if name != subject]
-    subject_title = series.titles[subject]
+    pairs = [(subject, name) for name in names if name != subject and name not in series.beside]
+    pairs += [(name, series.beside[name]) for name in names if series.beside.get(name) in names]
     rows = []
     for figure in FIGURES:
         if figure.metric == metric:
             unit = f", {figure.unit}" if figure.unit else ""
             cells = [_absolute(series, figure, name) for name in names]
-            ratios = [_ratio(series, figure, subject, other) for other in others]
+            ratios = [_ratio(series, figure, *pair) for pair in pairs]
             rows.append([f"{figure.title}{unit}", *cells, *ratios])
     yield f"## {title}"
     yield _table(
         ["", *[_marked(series, metric, name) for name in names]]
-        + [f"{subject_title} / {series.titles[other]}" for other in others],
+        + [f"{series.titles[one]} / {series.titles[other]}" for one, other in pairs],
         rows,
     )
     if (note := _load_note(series, metric, names)) is not None:
@@ -155,11 +156,11 @@ def _absolute(series: Series, figure: Figure, name: str) -> str:
     return f"{found.median:,.{figure.digits}f}"
 
 
-def _ratio(series: Series, figure: Figure, subject: str, other: str) -> str:
+def _ratio(series: Series, figure: Figure, one: str, other: str) -> str:
     if not figure.ratio:
         return ""
-    ours = series.values(figure.metric, subject, figure.value)
-    found = spread_of(pairwise_ratios(ours, series.values(figure.metric, other, figure.value)))
+    values = series.values(figure.metric, one, figure.value)
+    found = spread_of(pairwise_ratios(values, series.values(figure.metric, other, figure.value)))
     if found is None:
         return "-"
     return _spread(found, 2) + (" ≈" if found.contains(1.0) else "")

@@ -40,6 +40,7 @@ class Series(msgspec.Struct, kw_only=True):
     versions: dict[str, str]  # contestant -> version
     titles: dict[str, str]  # contestant -> its name for people, in the order of the tables
     abouts: dict[str, str]
+    beside: dict[str, str] = {}  # alternative -> the contestant that its ratios are to
     calibration_ms: list[dict[int, float]] = []  # per round: core -> time of a fixed piece of work
     runs: list[Run] = []
     missing: dict[str, str] = {}  # contestant -> why it could not take part

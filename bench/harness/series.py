@@ -47,6 +47,7 @@ def new_series(plan: Plan) -> Series:
         versions={},
         titles={contestant.name: contestant.title for contestant in takers},
         abouts={contestant.name: contestant.about for contestant in takers},
+        beside={contestant.name: contestant.beside for contestant in takers if contestant.beside is not None},
     )
 
 
@@ -116,7 +117,7 @@ def _measure(metric: Metric, lab: Lab, contestant: Contestant, number: int, wait
 def _tell(run: Run, rounds: int) -> None:
     figures = "  ".join(f"{name} {value:,.6g}" for name, value in run.values.items())
     state = f"  [others used {run.other_cores:.2f} cores]" if run.disturbed else ""
-    print(f"{run.round}/{rounds}  {run.metric:9} {run.contestant:13} {figures}{state}", flush=True)
+    print(f"{run.round}/{rounds}  {run.metric:9} {run.contestant:16} {figures}{state}", flush=True)
     for problem in run.problems:
         print(f"      ! {problem}", flush=True)
 

@@ -1,5 +1,6 @@
 """All contestants, in the order of the tables."""
 
+from harness.contestants.alternatives import GranianServer, PyreqwestTransport
 from harness.contestants.base import Contestant
 from harness.contestants.engine import PodiumEngine, Worker
 from harness.contestants.nginx import Nginx
@@ -9,4 +10,13 @@ from harness.contestants.vllm_router import VllmRouter
 
 __all__ = ["CONTESTANTS"]
 
-CONTESTANTS: tuple[Contestant, ...] = (Nginx(), VllmRouter(), Podium(), PodiumBare(), PodiumEngine(), Worker())
+CONTESTANTS: tuple[Contestant, ...] = (
+    Nginx(),
+    VllmRouter(),
+    Podium(),
+    PodiumBare(),
+    GranianServer(),
+    PyreqwestTransport(),
+    PodiumEngine(),
+    Worker(),
+)

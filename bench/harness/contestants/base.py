@@ -42,6 +42,7 @@ class Contestant(Protocol):
     about: str
     checks_keys: bool
     runs_model: bool  # measured with a real model behind it, and by nothing else
+    beside: str | None  # the contestant whose part it exchanges: ratios are to that one
     ready_path: str  # answers 200 as soon as requests are served
 
     def version(self) -> str:

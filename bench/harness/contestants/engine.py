@@ -37,6 +37,7 @@ class PodiumEngine:
     about = "gateway, control and the built-in chat model's worker, on both cores"
     checks_keys = True
     runs_model = True
+    beside = None
     ready_path = "/readyz"
 
     def __init__(self) -> None:
@@ -83,6 +84,7 @@ class Worker:
     about = "the built-in chat model's worker, asked directly, on both cores"
     checks_keys = True
     runs_model = True
+    beside = None
     ready_path = _WORKER_READY
 
     def __init__(self) -> None:

@@ -15,6 +15,7 @@ class Nginx:
     about = "reverse proxy, nothing else; one process, buffering off, upstream connections kept"
     checks_keys = False
     runs_model = False
+    beside = None
     ready_path = "/v1/models"
 
     def version(self) -> str:

@@ -160,6 +160,7 @@ class Podium:
     )
     checks_keys = True
     runs_model = False
+    beside = None
     ready_path = "/readyz"
 
     def __init__(self) -> None:

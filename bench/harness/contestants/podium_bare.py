@@ -19,6 +19,7 @@ class PodiumBare:
     about = "the same server and upstream transport, no stage, no record"
     checks_keys = False
     runs_model = False
+    beside: str | None = None
     ready_path = "/healthz"
 
     def version(self) -> str:

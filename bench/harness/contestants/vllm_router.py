@@ -24,6 +24,7 @@ class VllmRouter:
     about = "router in Rust; one worker, round robin, key check on (peers/vllm_router_server.py)"
     checks_keys = True
     runs_model = False
+    beside = None
     ready_path = "/readiness"
 
     def version(self) -> str:

@@ -16,7 +16,7 @@ class Latency:
     name = "latency"
 
     def takes(self, contestant: Contestant) -> bool:
-        return not contestant.runs_model
+        return not contestant.runs_model and contestant.beside is None
 
     def measure(self, lab: Lab, contestant: Contestant, number: int) -> Outcome:  # noqa: ARG002 - rounds are alike
         watch: list[Watch] = []

@@ -14,7 +14,7 @@ class Start:
     name = "start"
 
     def takes(self, contestant: Contestant) -> bool:
-        return not contestant.runs_model
+        return not contestant.runs_model and contestant.beside is None
 
     def measure(self, lab: Lab, contestant: Contestant, number: int) -> Outcome:  # noqa: ARG002 - rounds are alike
         with lab.json_mock(), running(contestant, lab.place) as gateway:

@@ -67,7 +67,7 @@ class PacedStreams:
     name = "paced"
 
     def takes(self, contestant: Contestant) -> bool:
-        return not contestant.runs_model
+        return not contestant.runs_model and contestant.beside is None
 
     def measure(self, lab: Lab, contestant: Contestant, number: int) -> Outcome:  # noqa: ARG002 - rounds are alike
         loads = lab.loads
