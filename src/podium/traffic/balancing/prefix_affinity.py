@@ -55,34 +55,40 @@ class PrefixAffinity:
         if self._members.backends is not backends:
             self._members = Members(backends)
             self._places = {backend.key: index for index, backend in enumerate(backends)}
-        pair = self._members.two(call.random, excluded)
-        if not pair:
-            return None
-        light = lighter(backends, pair)
         marks = marks_of(
             call.tenant, call.prompt_prefix, chunk_bytes=self._chunk_bytes, max_bytes=self._max_prefix_bytes
         )
-        if not marks:
-            return Choice(light, Why.FEWER_IN_FLIGHT if len(pair) > 1 else Why.ONLY_ONE)
         warm = self._warmest(marks, backends, excluded)
-        if warm < 0:
-            choice = Choice(light, Why.COLD_PREFIX)
-        elif self._too_busy(backends[warm], backends[light]):
-            choice = Choice(light, Why.IMBALANCE)
-        else:
+        if warm >= 0 and backends[warm].in_flight <= self._abs:  # the usual case; who else there is does not matter
             choice = Choice(warm, Why.WARM_PREFIX)
-        self._index.learn(marks, backends[choice.index].key, [backends[index].key for index in excluded])
+        else:
+            pair = self._members.two(call.random, excluded)
+            if not pair:
+                return None
+            light = lighter(backends, pair)
+            if not marks:
+                return Choice(light, Why.FEWER_IN_FLIGHT if len(pair) > 1 else Why.ONLY_ONE)
+            if warm < 0:
+                choice = Choice(light, Why.COLD_PREFIX)
+            elif self._too_busy(backends[warm], backends[light]):
+                choice = Choice(light, Why.IMBALANCE)
+            else:
+                choice = Choice(warm, Why.WARM_PREFIX)
+        lost = [backends[index].key for index in excluded] if excluded else ()
+        self._index.learn(marks, backends[choice.index].key, lost)
         return choice
 
     def _warmest(self, marks: Sequence[int], backends: Sequence[BackendLoad], excluded: Collection[int]) -> int:
         """The index of the lightest holder of the longest known beginning; -1 when nobody can take it who knows any."""
-        places = self._places
+        places, warmest = self._places, -1
         for holders in self._index.holders(marks):
-            found = [places[key] for key in holders if key in places]
-            open_ = [index for index in found if index not in excluded and backends[index].weight > 0]
-            if open_:
-                return lighter(backends, open_)
-        return -1
+            for key in holders:
+                index = places.get(key, -1)
+                if index >= 0 and index not in excluded and backends[index].weight > 0:
+                    warmest = index if warmest < 0 else lighter(backends, (warmest, index))
+            if warmest >= 0:
+                break
+        return warmest
 
     def _too_busy(self, warm: BackendLoad, light: BackendLoad) -> bool:
         fair = light.in_flight * warm.weight / light.weight
