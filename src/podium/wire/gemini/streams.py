@@ -9,13 +9,12 @@ Rules
 
 from podium.core.errors import UpstreamError, UpstreamFailed
 from podium.core.reasons import Reason
-from podium.core.usage import Usage
 from podium.wire.chat.writer import ChunkWriter, CompletionHead
 from podium.wire.gemini.answers import Answering
 from podium.wire.gemini.choices import CallIds, ChoiceWriter, chunk_head, said_logprobs
 from podium.wire.gemini.endings import ending
 from podium.wire.gemini.errors import stream_error
-from podium.wire.gemini.response import Candidate, Part, Response, read_response, usage_of
+from podium.wire.gemini.response import Candidate, Part, Response, TokenCounts, read_response, usage_of
 from podium.wire.openai import DONE
 from podium.wire.sse import SseFramer, event_data, split_events
 
@@ -27,7 +26,7 @@ _NO_ERROR = (b"", b"null")
 class GeminiStream:
     """One stream (podium.wire.translation.StreamTranslation)."""
 
-    __slots__ = ("_answering", "_chunk_head", "_done", "_framer", "_head", "_ids", "_open", "_usage", "_writers")
+    __slots__ = ("_answering", "_chunk_head", "_counts", "_done", "_framer", "_head", "_ids", "_open", "_writers")
 
     def __init__(self, answering: Answering) -> None:
         self._answering = answering
@@ -37,7 +36,7 @@ class GeminiStream:
         self._chunk_head = b""
         self._writers: dict[int, ChoiceWriter] = {}  # by the candidate's index
         self._open = answering.candidates
-        self._usage: Usage | None = None
+        self._counts: TokenCounts | None = None  # the last that said something
         self._done = False
 
     def feed(self, piece: bytes) -> bytes:
@@ -49,14 +48,18 @@ class GeminiStream:
         if self._done:
             return b""
         said: list[bytes] = []
-        block = self._framer.feed(piece).replace(b"\r\n", b"\n")  # Google ends lines so; JSON has no bare line ends
-        for event in split_events(block):
+        for event in split_events(self._block(piece)):
             self._take(event, said)
             if self._done:
                 break
         else:
             self._refuse_bare_error(self._framer.unfinished)
         return b"".join(said)
+
+    def _block(self, piece: bytes) -> bytes:
+        """What is complete now, its lines ended by LF: Google ends them by CRLF, and JSON holds no bare line ends."""
+        block = self._framer.feed(piece.replace(b"\r\n", b"\n"))
+        return block.replace(b"\r\n", b"\n") if b"\r" in block else block  # a CRLF that was cut
 
     def _take(self, event: bytes, said: list[bytes]) -> None:
         data = event_data(event)
@@ -77,16 +80,17 @@ class GeminiStream:
     def _answer(self, response: Response, said: list[bytes]) -> None:
         if self._head is None:
             self._begin(response)
-        if response.usage_metadata is not None:
-            self._usage = usage_of(response.usage_metadata) or self._usage
+        counts = response.usage_metadata
+        if counts is not None and counts.prompt_token_count is not None:
+            self._counts = counts
         for candidate in response.candidates or ():
             self._candidate(candidate, said)
         if response.blocked and not self._writers:
             said.append(self._writer(0, said).finish("content_filter"))
             self._open = 0
-        if self._open <= 0 and self._usage is not None:
+        if self._open <= 0 and (usage := usage_of(self._counts)) is not None:
             assert self._head is not None
-            said += (ChunkWriter(self._head).usage(self._usage), DONE)
+            said += (ChunkWriter(self._head).usage(usage), DONE)
             self._done = True
 
     def _begin(self, response: Response) -> None:
