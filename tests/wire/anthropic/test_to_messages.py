@@ -316,3 +316,45 @@ def test_different_call_ids_stay_different_and_valid(one: str, other: str) -> No
 
     assert all(char.isascii() and (char.isalnum() or char in "_-") for char in sent(one))
     assert (sent(one) == sent(other)) == (one == other)
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(
+                ["type", "properties", "items", "format", "anyOf", "additionalProperties", "minItems", "a"]
+            ),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON, JSON, st.sampled_from(["reject", "drop"]))
+def test_no_schema_and_no_arguments_break_a_request_in_another_way(
+    schema: Any, arguments: Any, policy: Unsupported
+) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema, "strict": True}}
+    call = {"id": "c", "function": {"name": "f", "arguments": json.dumps(arguments)}}
+    messages = [USER, {"role": "assistant", "tool_calls": [call]}]
+    try:
+        translated = _translate(_chat(messages=messages, tools=[tool]), policy)
+    except InvalidRequest as error:
+        assert error.parameter  # noqa: PT017 - either outcome is right
+    else:
+        assert json.loads(translated.body)["tools"][0]["name"] == "f"
+
+
+def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
+    depth = 600
+    schema = '{"items":' * depth + "{}" + "}" * depth
+    tool = '{"type":"function","function":{"name":"f","strict":true,"parameters":' + schema + "}}"
+    body = '{"model":"claude-opus-5","messages":[{"role":"user","content":"x"}],"tools":[' + tool + "]}"
+    with pytest.raises(InvalidRequest):
+        translate_request(
+            body.encode(), unsupported="drop", default_max_tokens=1, created_unix_s=1, fallback_id="chatcmpl-1"
+        )

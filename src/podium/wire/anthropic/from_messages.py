@@ -4,12 +4,20 @@ Text blocks are joined, thinking becomes `reasoning_content` (its signature has 
 become tool calls counted from 0. Blocks and events of kinds that are not known say nothing: the API adds kinds.
 """
 
-import msgspec
-
 from podium.core.errors import UpstreamFailed
 from podium.core.reasons import Reason
-from podium.core.usage import Usage
-from podium.wire.anthropic.upstream_errors import ErrorDetail, stream_error, translate_error
+from podium.wire.anthropic.upstream_answers import (
+    UNREADABLE,
+    Block,
+    Counts,
+    Delta,
+    Event,
+    Start,
+    decode_answer,
+    decode_delta,
+    decode_event,
+)
+from podium.wire.anthropic.upstream_errors import stream_error, translate_error
 from podium.wire.chat.requests import FunctionCall, ToolCall
 from podium.wire.chat.writer import ChunkWriter, CompletionHead, FinishReason, Spoken, completion_body
 from podium.wire.openai import DONE
@@ -26,116 +34,10 @@ _FINISH: dict[str, FinishReason] = {
     "pause_turn": "length",  # the answer is not whole: it could be gone on with
     "refusal": "content_filter",
 }
-_MOST_TOKENS = 10**12  # more is nonsense, as for OpenAI's own counts
 _MOST_OPEN_CALLS = 1024
 _DELTA_HEAD = b"event: content_block_delta\ndata: "
 _DELTA_START = len(_DELTA_HEAD)
 _DELTA_LINES = 3
-
-
-class _OutputDetails(msgspec.Struct):
-    thinking_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    output_tokens: int | None = None
-    output_tokens_details: _OutputDetails | None = None
-
-
-class _StopDetails(msgspec.Struct):
-    explanation: str | None = None
-
-
-class _Block(msgspec.Struct):
-    type: str = ""
-    text: str | None = None
-    thinking: str | None = None
-    id: str = ""
-    name: str = ""
-    input: msgspec.Raw = msgspec.Raw()
-
-
-class _Answer(msgspec.Struct):
-    content: list[_Block]
-    stop_reason: str
-    id: str = ""
-    model: str = ""
-    stop_details: _StopDetails | None = None
-    usage: _Usage | None = None
-
-
-class _Start(msgspec.Struct):
-    id: str = ""
-    model: str = ""
-    usage: _Usage | None = None
-
-
-class _Delta(msgspec.Struct):
-    type: str = ""
-    text: str | None = None
-    thinking: str | None = None
-    partial_json: str | None = None
-    stop_reason: str | None = None
-    stop_details: _StopDetails | None = None
-
-
-class _BlockDelta(msgspec.Struct):
-    delta: _Delta
-    index: int = 0
-
-
-class _Event(msgspec.Struct):
-    type: str = ""
-    index: int = 0
-    message: _Start | None = None
-    content_block: _Block | None = None
-    delta: _Delta | None = None
-    usage: _Usage | None = None
-    error: ErrorDetail | None = None
-
-
-_decode_answer = msgspec.json.Decoder(_Answer).decode
-_decode_delta = msgspec.json.Decoder(_BlockDelta).decode
-_decode_event = msgspec.json.Decoder(_Event).decode
-_UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
-
-
-class _Counts:
-    """Token counts as they grow: each report is of all tokens so far, and may leave counts out or at 0."""
-
-    __slots__ = ("_cache_read", "_cache_write", "_input", "_output", "_seen", "_thinking")
-
-    def __init__(self) -> None:
-        self._seen = False
-        self._input = self._cache_read = self._cache_write = self._output = self._thinking = 0
-
-    def add(self, usage: _Usage | None) -> None:
-        """Keep the larger of each."""
-        if usage is None:
-            return
-        self._seen = True
-        details = usage.output_tokens_details
-        self._input = max(self._input, usage.input_tokens or 0)
-        self._cache_read = max(self._cache_read, usage.cache_read_input_tokens or 0)
-        self._cache_write = max(self._cache_write, usage.cache_creation_input_tokens or 0)
-        self._output = max(self._output, usage.output_tokens or 0)
-        self._thinking = max(self._thinking, (details.thinking_tokens or 0) if details is not None else 0)
-
-    def usage(self) -> Usage | None:
-        """Ours; None when none was reported, or nonsense."""
-        given = self._input + self._cache_read + self._cache_write
-        if not self._seen or given > _MOST_TOKENS or self._output > _MOST_TOKENS:
-            return None
-        return Usage(
-            input_tokens=given,
-            cached_input_tokens=self._cache_read,
-            cache_write_tokens=self._cache_write,
-            output_tokens=self._output,
-            reasoning_tokens=min(self._thinking, self._output),
-        )
 
 
 def translate_answer(body: bytes, *, head: CompletionHead) -> bytes:
@@ -144,10 +46,10 @@ def translate_answer(body: bytes, *, head: CompletionHead) -> bytes:
     ValueError: it is no answer of the Messages API.
     """
     try:
-        answer = _decode_answer(body)
-    except _UNREADABLE as error:
+        answer = decode_answer(body)
+    except UNREADABLE as error:
         raise ValueError("not an answer of the Messages API") from error
-    counts = _Counts()
+    counts = Counts()
     counts.add(answer.usage)
     calls = [_call(block) for block in answer.content if block.type == "tool_use"]
     text = "".join(block.text or "" for block in answer.content if block.type == "text")
@@ -162,7 +64,7 @@ def translate_answer(body: bytes, *, head: CompletionHead) -> bytes:
     return completion_body(_head_of(answer.id, answer.model, head), spoken, finish, counts.usage())
 
 
-def _call(block: _Block) -> ToolCall:
+def _call(block: Block) -> ToolCall:
     return ToolCall(
         id=block.id, function=FunctionCall(name=block.name, arguments=str(bytes(block.input) or b"{}", "utf-8"))
     )
@@ -203,7 +105,7 @@ class MessagesStream:
         self._writer: ChunkWriter | None = None
         self._calls: dict[int, _Call] = {}  # open ones, by the index of their block
         self._num_calls = 0
-        self._counts = _Counts()
+        self._counts = Counts()
         self._stop_reason: str | None = None
         self._refusal: str | None = None
         self._done = False
@@ -218,7 +120,7 @@ class MessagesStream:
             return b""
         try:
             return b"".join([self._event(event) for event in split_events(block)])
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise UpstreamFailed(
                 "The model's server sent an event that cannot be read.", reason=Reason.UPSTREAM_INVALID
             ) from error
@@ -228,14 +130,14 @@ class MessagesStream:
             return b""
         # Nearly all events are deltas; the short way through reads the usual shape of one.
         if event.startswith(_DELTA_HEAD) and event.count(b"\n") == _DELTA_LINES:
-            delta = _decode_delta(event[_DELTA_START:])
+            delta = decode_delta(event[_DELTA_START:])
             return self._delta(delta.index, delta.delta)
         data = event_data(event)
         if data is None or data.strip() in {b"", b"[DONE]"}:  # some who imitate the API close as OpenAI does
             return b""
-        return self._other(_decode_event(data))
+        return self._other(decode_event(data))
 
-    def _other(self, event: _Event) -> bytes:
+    def _other(self, event: Event) -> bytes:
         if event.error is not None:
             raise stream_error(event.error)
         match event.type:
@@ -254,7 +156,7 @@ class MessagesStream:
                 return self._message_stop()
         return b""
 
-    def _message_start(self, message: _Start) -> bytes:
+    def _message_start(self, message: Start) -> bytes:
         self._counts.add(message.usage)
         self._head = _head_of(message.id, message.model, self._head)
         return self._begin()
@@ -266,7 +168,7 @@ class MessagesStream:
         self._writer = ChunkWriter(self._head)
         return self._writer.role()
 
-    def _delta(self, index: int, delta: _Delta) -> bytes:
+    def _delta(self, index: int, delta: Delta) -> bytes:
         writer = self._writer
         if writer is None:
             return self._begin() + self._delta(index, delta)
@@ -279,7 +181,7 @@ class MessagesStream:
             return writer.reasoning(delta.thinking)
         return b""
 
-    def _block_start(self, index: int, block: _Block) -> bytes:
+    def _block_start(self, index: int, block: Block) -> bytes:
         start = self._begin()
         assert self._writer is not None
         if block.type == "text" and block.text:
@@ -299,7 +201,7 @@ class MessagesStream:
         assert self._writer is not None
         return b"" if call.written else self._writer.tool_arguments(call.index, str(call.input or b"{}", "utf-8"))
 
-    def _message_delta(self, event: _Event) -> None:
+    def _message_delta(self, event: Event) -> None:
         self._counts.add(event.usage)
         if event.delta is None:
             return

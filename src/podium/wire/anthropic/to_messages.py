@@ -74,7 +74,11 @@ def translate_request(
     """
     request, present = read_chat(body)
     dropped = set(leave_out(present, _EXPRESSED, unsupported, protocol=_PROTOCOL))
-    translated, lost = _translate(request, default_max_tokens)
+    try:
+        translated, lost = _translate(request, default_max_tokens)
+        translated_body = _encode(translated)
+    except RecursionError:  # in a schema
+        raise InvalidRequest("The body is nested too deeply.", reason=Reason.INVALID_JSON) from None
     if lost and unsupported == "reject":
         name, sentence = next(iter(lost.items()))
         raise InvalidRequest(
@@ -87,7 +91,7 @@ def translate_request(
         dropped.add("reasoning_effort")  # in the middle of tool use, see `reasoning_of`
     head = CompletionHead(id=fallback_id, model=request.model, created_unix_s=created_unix_s)
     return Translated(
-        body=_encode(translated),
+        body=translated_body,
         dropped=tuple(sorted(dropped | lost.keys())),
         answer=functools.partial(translate_answer, head=head),
         stream=functools.partial(MessagesStream, head),

@@ -79,7 +79,7 @@ def _fit_value(keyword: str, value: Any) -> tuple[Any, bool]:
 def _is_bound(keyword: str, value: Any) -> bool:
     if keyword == "minItems":
         return value not in (0, 1)
-    return keyword in _BOUNDS or (keyword == "format" and value not in _FORMATS)
+    return keyword in _BOUNDS or (keyword == "format" and not (isinstance(value, str) and value in _FORMATS))
 
 
 def _is_object(schema: dict[str, Any]) -> bool:
