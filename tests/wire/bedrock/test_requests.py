@@ -120,6 +120,12 @@ def test_content_that_would_be_lost_is_refused_whatever_the_policy(request_, tol
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages"),
         (_user({"type": "hologram"}), "messages[0].content[0].type"),
         (_user({"type": "text", "text": "a"}) | {"max_tokens": 0}, "max_tokens"),
+        (_user({"type": "text", "text": "a"}) | {"tool_choice": "required"}, "tool_choice"),
+        (
+            _user({"type": "text", "text": "a"})
+            | {"tools": [{"type": "function", "function": {"name": "f", "parameters": [1]}}]},
+            "tools[0].function.parameters",
+        ),
         (_user({"type": "text", "text": "a"}) | {"max_completion_tokens": -1}, "max_completion_tokens"),
         (
             _user({"type": "text", "text": "a"})
@@ -141,6 +147,8 @@ def test_a_body_that_is_no_json_is_refused():
 
 
 RESULT = [*_calls("{}")["messages"], {"role": "tool", "tool_call_id": "c0", "content": "x"}]
+OPUS = "anthropic.claude-opus-4-7"
+FORM = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
 
 
 @pytest.mark.parametrize(
@@ -148,24 +156,23 @@ RESULT = [*_calls("{}")["messages"], {"role": "tool", "tool_call_id": "c0", "con
     [
         (CLAUDE, {"seed": 1}, "seed"),
         (CLAUDE, {"n": 2}, "n"),
-        (CLAUDE, {"temperature": 1.5}, "temperature"),
-        (CLAUDE, {"top_p": -0.5}, "top_p"),
         (CLAUDE, {"response_format": {"type": "json_object"}}, "response_format"),
+        ("amazon.nova-pro-v1:0", {"response_format": FORM}, "response_format"),
+        ("anthropic.claude-3-haiku-20240307-v1:0", {"response_format": FORM}, "response_format"),
         ("cohere.command-r-v1:0", {"top_k": 3}, "top_k"),
         ("cohere.command-r-v1:0", {"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
         ("cohere.command-r-v1:0", {"reasoning_effort": "low"}, "reasoning_effort"),
         ("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a", {"top_k": 3}, "top_k"),
         ("anthropic.claude-3-5-sonnet-20241022-v2:0", {"reasoning_effort": "low"}, "reasoning_effort"),
-        ("anthropic.claude-instant-v1", {"reasoning_effort": "low"}, "reasoning_effort"),
-        ("anthropic.claude-opus-4-6-v1", {"reasoning_effort": "xhigh"}, "reasoning_effort"),
-        (CLAUDE, {"reasoning_effort": "xhigh"}, "reasoning_effort"),
         (CLAUDE, {"reasoning_effort": "low", "max_tokens": 1024}, "reasoning_effort"),
         (CLAUDE, {"reasoning_effort": "low", "tools": [TOOL], "tool_choice": "required"}, "reasoning_effort"),
-        (CLAUDE, {"reasoning_effort": "low", "tools": [TOOL], "messages": RESULT}, "reasoning_effort"),
         (CLAUDE, {"reasoning_effort": "low", "temperature": 0.2}, "temperature"),
         (CLAUDE, {"reasoning_effort": "low", "top_p": 0.5}, "top_p"),
         (CLAUDE, {"reasoning_effort": "low", "top_k": 5}, "top_k"),
+        (CLAUDE, {"temperature": 0.2, "top_p": 0.5}, "top_p"),
+        (OPUS, {"temperature": 0.2}, "temperature"),
         ("amazon.nova-2-lite-v1:0", {"reasoning_effort": "high", "max_tokens": 9}, "reasoning_effort"),
+        ("openai.gpt-oss-20b-1:0", {"reasoning_effort": "xhigh"}, "reasoning_effort"),
     ],
 )
 def test_a_field_that_cannot_be_expressed_is_refused_or_left_out_by_policy(model, fields, lost, check_shape):
@@ -182,24 +189,79 @@ def test_a_field_that_cannot_be_expressed_is_refused_or_left_out_by_policy(model
 
 
 @pytest.mark.parametrize(
-    ("model", "sent"),
+    ("model", "fields", "lost", "config", "sent"),
     [
-        ("us.anthropic.claude-3-7-sonnet-20250219-v1:0", "enabled"),
-        ("anthropic.claude-opus-4-20250514-v1:0", "enabled"),
-        ("anthropic.claude-opus-4-1-20250805-v1:0", "enabled"),
-        ("anthropic.claude-haiku-4-5-20251001-v1:0", "enabled"),
-        ("arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-opus-4-5-20251101-v1:0", "enabled"),
-        ("anthropic.claude-opus-4-6-v1", "adaptive"),
-        ("anthropic.claude-sonnet-4-6", "adaptive"),
-        ("global.anthropic.claude-opus-5", "adaptive"),
-        ("anthropic.claude-mythos-preview", "adaptive"),
+        ("amazon.nova-lite-v1:0", {"temperature": 1.5}, "temperature", "inferenceConfig", {"temperature": 1.0}),
+        ("amazon.nova-lite-v1:0", {"top_p": -0.5}, "top_p", "inferenceConfig", {"topP": 0.0}),
+        (
+            "anthropic.claude-opus-5-5",
+            {"reasoning_effort": "none"},
+            "reasoning_effort",
+            "outputConfig",
+            {"effort": "low"},
+        ),
     ],
 )
-def test_each_generation_of_claude_is_told_to_think_in_its_own_way(model, sent):
-    request = _user({"type": "text", "text": "a"}) | {"reasoning_effort": "medium"}
+def test_what_can_be_said_nearly_is_refused_or_said_nearly_by_policy(model, fields, lost, config, sent):
+    request = _user({"type": "text", "text": "a"}) | fields
+    with pytest.raises(InvalidRequest):
+        _translate(request, model=model)
+    translated = _translate(request, model=model, unsupported="drop")
+    assert translated.dropped == (lost,)
+    assert json.loads(translated.body)[config] == sent
+
+
+def test_a_model_that_cannot_be_made_to_call_chooses_by_itself():
+    request = _user({"type": "text", "text": "a"}) | {"tools": [TOOL], "tool_choice": "required"}
+    translated = _translate(request, model="anthropic.claude-opus-5-5", unsupported="drop")
+    assert translated.dropped == ("tool_choice",)
+    assert json.loads(translated.body)["toolConfig"]["toolChoice"] == {"auto": {}}
+
+
+def test_a_schema_with_open_objects_is_closed_where_the_policy_allows_it():
+    form = {
+        "type": "json_schema",
+        "json_schema": {"name": "n", "schema": {"type": "object", "additionalProperties": {}}},
+    }
+    request = _user({"type": "text", "text": "a"}) | {"response_format": form}
+    with pytest.raises(InvalidRequest):
+        _translate(request)
+    translated = _translate(request, unsupported="drop")
+    assert translated.dropped == ("response_format",)
+    sent = json.loads(translated.body)["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"]
+    assert json.loads(sent) == {"type": "object", "additionalProperties": False}
+
+
+def test_a_turn_that_began_without_thoughts_ends_without_them():
+    request = {"reasoning_effort": "low", "tools": [TOOL], "messages": RESULT}
+    assert "additionalModelRequestFields" not in json.loads(_translate(request).body)
+    fields = json.loads(_translate(request, model=OPUS).body)["additionalModelRequestFields"]
+    assert fields["thinking"]["type"] == "adaptive"
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "thinking", "sent"),
+    [
+        ("us.anthropic.claude-3-7-sonnet-20250219-v1:0", "medium", "enabled", None),
+        ("anthropic.claude-opus-4-20250514-v1:0", "xhigh", "enabled", None),
+        ("anthropic.claude-opus-4-1-20250805-v1:0", "minimal", "enabled", None),
+        ("arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-opus-4-5-20251101-v1:0", "low", "enabled", None),
+        ("anthropic.claude-opus-4-6-v1", "xhigh", "adaptive", "high"),
+        ("anthropic.claude-sonnet-4-6", "minimal", "adaptive", "low"),
+        ("global.anthropic.claude-opus-5", "xhigh", "adaptive", "xhigh"),
+        ("anthropic.claude-mythos-preview", "medium", "adaptive", "medium"),
+        ("anthropic.claude-opus-5", "none", "disabled", None),
+        ("anthropic.claude-opus-4-7", "none", None, None),
+        ("anthropic.claude-opus-4-5-20251101-v1:0", "none", None, None),
+    ],
+)
+def test_each_generation_of_claude_is_told_to_think_in_its_own_way(model, effort, thinking, sent, check_shape):
+    request = _user({"type": "text", "text": "a"}) | {"reasoning_effort": effort}
     body = json.loads(_translate(request, model=model).body)
-    assert body["additionalModelRequestFields"]["thinking"]["type"] == sent
-    assert ("outputConfig" in body) == (sent == "adaptive")
+    fields = body.get("additionalModelRequestFields", {"thinking": {"type": None}})
+    assert fields["thinking"]["type"] == thinking
+    assert body.get("outputConfig", {}).get("effort") == sent
+    check_shape({"modelId": model} | body, "ConverseRequest")
 
 
 def test_documents_of_one_name_and_very_long_ones_get_names_that_bedrock_takes(check_shape):

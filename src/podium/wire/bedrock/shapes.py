@@ -186,8 +186,9 @@ class OutputConfig(msgspec.Struct, rename="camel", omit_defaults=True):
 class Thinking(msgspec.Struct, omit_defaults=True):
     """Anthropic's: how a model may think."""
 
-    type: Literal["enabled", "adaptive"]
+    type: Literal["enabled", "adaptive", "disabled", "between_tools"]
     budget_tokens: int | None = None
+    display: Literal["summarized"] | None = None
 
 
 class SerialToolChoice(msgspec.Struct, omit_defaults=True):
