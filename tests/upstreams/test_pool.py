@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 
 import pytest
 
@@ -304,7 +305,7 @@ async def test_a_stream_that_breaks_off_gives_what_it_had(pool, server):
     assert b"".join(got).startswith(EVENT)
 
 
-async def test_what_the_taker_raises_comes_out_and_closes_the_connection(pool, server):
+async def test_what_the_taker_raises_comes_out_and_closes_the_connection(pool, server, caplog):
     def refuse(piece):
         raise UpstreamFailed("no")
 
@@ -314,6 +315,8 @@ async def test_what_the_taker_raises_comes_out_and_closes_the_connection(pool, s
         with pytest.raises(UpstreamFailed, match="no"):
             await answer.relay(refuse)
     await eventually(lambda: pool.open_connections == 0)
+    gc.collect()
+    assert not caplog.records, "an error that nobody awaits would be logged"
 
 
 # Deadlines.

@@ -2,17 +2,19 @@
 
 import asyncio
 import ssl
+import sys
 
 import pytest
 import structlog
 import trustme
 
 from podium.core.errors import OperatorError, UpstreamFailed
-from podium.core.resources import Provider, SecretRef, Timeouts, Tls
+from podium.core.resources import Aws, Provider, SecretRef, Timeouts, Tls
 from podium.testing.upstream import ScriptedUpstream
 from podium.testing.waiting import eventually
-from podium.upstreams.openai import account_head, origin_of
+from podium.upstreams.account import account_head, origin_of
 from podium.upstreams.providers import LocalWorkers, Providers
+from podium.upstreams.secrets import Secrets
 
 BODY = b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
 QUICK = Timeouts(connect_s=2, first_byte_s=2, between_bytes_s=2, total_s=5)
@@ -95,6 +97,57 @@ async def test_a_missing_environment_variable_makes_the_provider_unusable(provid
     assert "PROVIDER_KEY" in logs[0]["error"]
 
 
+async def test_each_secret_of_aws_must_be_there(providers, monkeypatch):
+    names = ("AWS_ID", "AWS_SECRET", "AWS_TOKEN")
+    for name in names:
+        monkeypatch.setenv(name, "value")
+    aws = Aws(
+        region="eu-west-1",
+        access_key_id=SecretRef(env="AWS_ID"),
+        secret_access_key=SecretRef(env="AWS_SECRET"),
+        session_token=SecretRef(env="AWS_TOKEN"),
+    )
+    spec = Provider(protocol="bedrock", aws=aws)
+    assert providers.upstream("p", spec, "m") is not None
+    for name in names:
+        with monkeypatch.context() as patch, structlog.testing.capture_logs() as logs:
+            patch.delenv(name)
+            assert providers.upstream("p", spec, "m") is None
+        assert (logs[0]["event"], name in logs[0]["error"]) == ("provider_unusable", True)
+
+
+async def test_a_changed_secret_of_aws_makes_a_new_account(providers, upstream, monkeypatch):
+    aws = Aws(region="eu-west-1", access_key_id=SecretRef(env="AWS_ID"), secret_access_key=SecretRef(env="AWS_SECRET"))
+    spec = provider(upstream.url, protocol="bedrock", aws=aws)
+    for number in (1, 2):
+        monkeypatch.setenv("AWS_ID", "id")
+        monkeypatch.setenv("AWS_SECRET", f"secret{number}")
+        await call(providers.upstream("p", spec, "m"))
+    signatures = {request.header("authorization").rpartition("=")[2] for request in upstream.requests}
+    assert (upstream.connections_opened, len(signatures)) == (2, 2)
+
+
+async def test_signing_without_the_extra_makes_the_provider_unusable(providers, monkeypatch):
+    monkeypatch.setenv("BEDROCK_KEY", "key")
+    monkeypatch.setitem(sys.modules, "botocore.auth", None)
+    aws = Aws(region="eu-west-1")
+    with structlog.testing.capture_logs() as logs:
+        assert providers.upstream("p", Provider(protocol="bedrock", aws=aws), "m") is None
+    assert (logs[0]["event"], logs[0]["hint"]) == ("provider_unusable", "Install podium[bedrock].")
+    with_key = Provider(protocol="bedrock", aws=aws, api_key=SecretRef(env="BEDROCK_KEY"))
+    assert providers.upstream("p", with_key, "m") is not None
+
+
+async def test_a_server_of_ones_own_is_called_without_a_signature(providers, upstream):
+    await call(providers.upstream("p", provider(upstream.url, protocol="bedrock"), "m"))
+    assert upstream.requests[0].path == "/v1/model/m/converse"
+    assert upstream.requests[0].header("authorization") is None
+
+
+def test_secrets_are_not_shown():
+    assert "hidden" not in repr(Secrets("hidden", "hidden", "hidden", "hidden"))
+
+
 # Headers and addresses.
 
 
@@ -117,6 +170,12 @@ async def test_a_missing_environment_variable_makes_the_provider_unusable(provid
 def test_a_header_that_could_break_a_request_is_refused(name, value):
     with pytest.raises(OperatorError):
         account_head("http://x/v1", api_key=None, headers={name: value})
+
+
+def test_a_key_goes_where_the_protocol_wants_it():
+    head = account_head("http://x", api_key="k", headers={}, key_header="x-api-key", fixed=(("accept", "*/*"),))
+    assert b"x-api-key: k\r\n" in head and b"authorization" not in head
+    assert head.count(b"accept: */*\r\n") == head.count(b"accept:") == 1
 
 
 def test_configured_headers_replace_ours():

@@ -19,7 +19,7 @@ OnPiece = Callable[[bytes], bool]  # takes a piece of a body; False: nothing mor
 
 _TAIL_S = 1.0  # what follows the last wanted piece is the end of the body; it may come in a packet of its own
 _MAX_HEAD_BYTES = 256 * 1024
-_EVENT_STREAM = b"text/event-stream"
+_EVENT_STREAMS = (b"text/event-stream", b"application/vnd.amazon.eventstream")
 
 
 class Lender(Protocol):
@@ -114,13 +114,13 @@ class Connection(asyncio.Protocol):
     async def relay(self, on_piece: OnPiece) -> None:
         """Hand on the pieces of an event stream until it ends."""
         self._on_piece = on_piece
-        self._relay_waiter = self._loop.create_future()
         try:
             if self._body:
                 self._hand_on()
             if self._error is not None:
                 raise self._error
             if not self._message_complete and self._on_piece is not None:
+                self._relay_waiter = self._loop.create_future()
                 await self._relay_waiter
         except BaseException:
             self.abort()
@@ -238,7 +238,7 @@ class Connection(asyncio.Protocol):
         self._keep_alive = self._parser.should_keep_alive()
         headers = answer.headers
         answer.framed = b"content-length" in headers or b"transfer-encoding" in headers
-        answer.streamed = status == 200 and headers.get(b"content-type", b"").startswith(_EVENT_STREAM)  # noqa: PLR2004
+        answer.streamed = status == 200 and headers.get(b"content-type", b"").startswith(_EVENT_STREAMS)  # noqa: PLR2004
 
     def on_body(self, piece: bytes) -> None:
         """Collect; `_progress` hands on."""
@@ -300,7 +300,7 @@ class Connection(asyncio.Protocol):
 class Answer:
     """An upstream's answer (podium.gateway.ports.Answer)."""
 
-    __slots__ = ("_connection", "body", "framed", "headers", "status", "streamed")
+    __slots__ = ("_connection", "body", "framed", "headers", "notes", "status", "streamed")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -308,6 +308,7 @@ class Answer:
         self.headers: dict[bytes, bytes] = {}
         self.streamed = False
         self.framed = False  # the body has a length or a transfer coding: its end can be told from a break
+        self.notes = b""  # header lines for the caller, from whoever changed the request
         self.body = b""
 
     async def relay(self, on_piece: OnPiece) -> None:

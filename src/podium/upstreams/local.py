@@ -1,57 +1,21 @@
 """Our own workers: OpenAI's API as llama.cpp has it, with what it lacks put right on the way."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 
 from podium.core.ids import random_token
-from podium.upstreams.connection import Answer, OnPiece
+from podium.gateway.ports import Answer
 from podium.upstreams.openai import OpenAiUpstream
+from podium.upstreams.translated import TranslatedAnswer
 from podium.wire.tools import Offer, may_use_tools, translate_request
 from podium.wire.worker_answers import AnswerCollector, translate_answer, translate_error
 from podium.wire.worker_requests import Options, ask_for_stream, is_plain_streamed_chat, read_options
 from podium.wire.worker_streams import StreamTranslator
 
-__all__ = ["LocalAnswer", "LocalUpstream"]
+__all__ = ["LocalUpstream"]
 
 _OK = 200
 _CHAT = "chat.completions"
 _COMPLETIONS = "completions"
-
-
-class LocalAnswer:
-    """A worker's answer as the caller should see it (podium.gateway.ports.Answer)."""
-
-    __slots__ = ("_answer", "_translator", "body", "headers", "status", "streamed")
-
-    def __init__(self, answer: Answer, *, body: bytes = b"", translator: StreamTranslator | None = None) -> None:
-        self._answer = answer
-        self._translator = translator
-        self.status = answer.status
-        self.headers: Mapping[bytes, bytes] = answer.headers
-        self.streamed = translator is not None
-        self.body = body
-
-    async def relay(self, on_piece: OnPiece) -> None:
-        """Hand each translated piece of a streamed body to `on_piece` as it arrives, until it ends."""
-        translator = self._translator
-        assert translator is not None, "only a stream is relayed"
-
-        def translate(piece: bytes) -> bool:
-            translated = translator.feed(piece)
-            return on_piece(translated) if translated else True
-
-        await self._answer.relay(translate)
-
-    def pause(self) -> None:
-        """Read nothing more for now."""
-        self._answer.pause()
-
-    def resume(self) -> None:
-        """Read on."""
-        self._answer.resume()
-
-    def close(self) -> None:
-        """Drop what is still to come."""
-        self._answer.close()
 
 
 class LocalUpstream:
@@ -63,6 +27,8 @@ class LocalUpstream:
 
     __slots__ = ("_worker", "label", "model", "provider", "reports_stream_usage", "total_s")
 
+    endpoints = OpenAiUpstream.endpoints
+
     def __init__(self, worker: OpenAiUpstream) -> None:
         self._worker = worker
         self.provider = worker.provider
@@ -71,7 +37,7 @@ class LocalUpstream:
         self.reports_stream_usage = worker.reports_stream_usage
         self.total_s = worker.total_s
 
-    def call(self, endpoint: str, body: bytes, *, headers: bytes, deadline_s: float) -> Awaitable[Answer | LocalAnswer]:
+    def call(self, endpoint: str, body: bytes, *, headers: bytes, deadline_s: float) -> Awaitable[Answer]:
         """Send one request and read the head of its answer, or all of it when it is no stream.
 
         InvalidRequest: it asks for what the worker cannot do.
@@ -81,14 +47,14 @@ class LocalUpstream:
         return _untouched(self._worker.call(endpoint, body, headers=headers, deadline_s=deadline_s), endpoint)
 
 
-async def _untouched(call: Awaitable[Answer], endpoint: str) -> Answer | LocalAnswer:
+async def _untouched(call: Awaitable[Answer], endpoint: str) -> Answer:
     """The worker's own answer; only its errors are put right."""
     answer = await call
     return answer if answer.status == _OK else _refused(answer, endpoint)
 
 
-def _refused(answer: Answer, endpoint: str) -> LocalAnswer:
-    return LocalAnswer(answer, body=translate_error(answer.body, endpoint))
+def _refused(answer: Answer, endpoint: str) -> TranslatedAnswer:
+    return TranslatedAnswer(answer, body=translate_error(answer.body, endpoint))
 
 
 class _Call:
@@ -102,7 +68,7 @@ class _Call:
         self._headers = headers
         self._deadline_s = deadline_s
 
-    async def translated(self, body: bytes) -> Answer | LocalAnswer:
+    async def translated(self, body: bytes) -> Answer:
         """The answer to any request but a plain streamed chat."""
         options = read_options(body)
         offer = None
@@ -113,16 +79,16 @@ class _Call:
             return await self._stream(body, options, offer)
         return await self._collect(body, options, offer)
 
-    async def _stream(self, body: bytes, options: Options, offer: Offer | None) -> Answer | LocalAnswer:
+    async def _stream(self, body: bytes, options: Options, offer: Offer | None) -> Answer:
         answer = await self._send(body)
         if not answer.streamed:
             return _refused(answer, self._endpoint)
         translator = StreamTranslator(
             offer, _call_id, choices_per_prompt=options.choices_per_prompt, report_usage=options.wants_usage
         )
-        return LocalAnswer(answer, translator=translator)
+        return TranslatedAnswer(answer, stream=translator)
 
-    async def _collect(self, body: bytes, options: Options, offer: Offer | None) -> Answer | LocalAnswer:
+    async def _collect(self, body: bytes, options: Options, offer: Offer | None) -> Answer:
         """A whole answer made from a stream, which alone ends with its caller, and tells the usage of each choice."""
         answer = await self._send(ask_for_stream(body))
         if not answer.streamed:
@@ -130,7 +96,7 @@ class _Call:
         collector = AnswerCollector(choices_per_prompt=options.choices_per_prompt)
         await answer.relay(collector.feed)
         whole = collector.body()
-        return LocalAnswer(answer, body=whole if offer is None else translate_answer(whole, offer, _call_id))
+        return TranslatedAnswer(answer, body=whole if offer is None else translate_answer(whole, offer, _call_id))
 
     def _send(self, body: bytes) -> Awaitable[Answer]:
         return self._worker.call(self._endpoint, body, headers=self._headers, deadline_s=self._deadline_s)

@@ -1,18 +1,23 @@
 """The providers that a gateway calls, each with its connections; they outlive a change of the snapshot."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import structlog
 
 from podium.core.errors import OperatorError
-from podium.core.resources import Provider, SecretRef
+from podium.core.resources import Provider
+from podium.gateway.ports import Upstream
+from podium.upstreams import anthropic, bedrock, gemini
+from podium.upstreams.account import Account, account_head, host_of, origin_of
 from podium.upstreams.local import LocalUpstream
-from podium.upstreams.openai import Account, OpenAiUpstream, account_head, origin_of
+from podium.upstreams.messages import MessagesOverChat
+from podium.upstreams.openai import OpenAiUpstream
 from podium.upstreams.pool import Pool
+from podium.upstreams.presets import adapter_for, base_url_of, paths_for, service_of
+from podium.upstreams.secrets import Secrets, read_secrets
 
 __all__ = ["LocalWorkers", "Providers"]
 
@@ -27,56 +32,48 @@ class LocalWorkers:
     api_key: str
 
 
+class _Key(NamedTuple):
+    """What an account is made from; a change of any of it makes a new one."""
+
+    name: str
+    spec: bytes
+    secrets: Secrets
+
+
 class Providers:
     """Makes upstreams (podium.gateway.ports.UpstreamFactory). Belongs to one event loop."""
 
     def __init__(self, workers: LocalWorkers) -> None:
         self._workers = workers
-        self._accounts: dict[tuple[str, bytes, str | None], Account] = {}
-        self._used: set[tuple[str, bytes, str | None]] = set()
+        self._accounts: dict[_Key, Account] = {}
+        self._used: set[_Key] = set()
 
-    def upstream(self, provider: str, spec: Provider, model: str) -> OpenAiUpstream | LocalUpstream | None:
+    def upstream(self, provider: str, spec: Provider, model: str) -> Upstream | None:
         """The upstream for a model of a provider; None when it cannot be called, which is logged with the reason."""
         try:
             if spec.protocol == "local":
                 return self._local(provider, spec, model)
-            api_key = _read_secret(spec.api_key) if spec.api_key is not None else None
-            return OpenAiUpstream(provider, model, self._account(provider, spec, spec.base_url, api_key))
+            account = self._account(provider, spec, base_url_of(spec), read_secrets(spec))
         except OperatorError as error:
             log.warning("provider_unusable", provider=provider, model=model, error=error.message, hint=error.hint)
             return None
+        return _upstream(provider, spec, model, account)
 
-    def _local(self, provider: str, spec: Provider, model: str) -> LocalUpstream | None:
+    def _local(self, provider: str, spec: Provider, model: str) -> Upstream | None:
         url = self._workers.urls.get(model)
         if url is None:
             return None
-        account = self._account(f"{provider}/{model}", spec, f"{url}/v1", self._workers.api_key)
-        return LocalUpstream(OpenAiUpstream(provider, model, account))
+        account = self._account(f"{provider}/{model}", spec, f"{url}/v1", Secrets(self._workers.api_key))
+        local = LocalUpstream(OpenAiUpstream(provider, model, account))
+        return MessagesOverChat(local, unsupported=spec.unsupported)
 
-    def _account(self, name: str, spec: Provider, base_url: str, api_key: str | None) -> Account:
-        """The account for exactly this spec and secret; a change makes a new one, and the old one's calls finish."""
-        key = (name, msgspec.msgpack.encode(spec), api_key)
-        self._used.add(key)
+    def _account(self, name: str, spec: Provider, base_url: str, secrets: Secrets) -> Account:
+        """The account for exactly this spec and secrets; a change makes a new one, and the old one's calls finish."""
+        key = _Key(name, msgspec.msgpack.encode(spec), secrets)
         account = self._accounts.get(key)
         if account is None:
-            timeouts = spec.timeouts
-            origin = origin_of(base_url, spec.tls)
-            pool = Pool(
-                origin,
-                connect_s=timeouts.connect_s,
-                first_byte_s=timeouts.first_byte_s,
-                between_bytes_s=timeouts.between_bytes_s,
-                max_connections=spec.max_connections,
-                # A worker closes its connection after a stream without saying so; the next call could still catch it.
-                reuses_connections=spec.protocol != "local",
-            )
-            account = self._accounts[key] = Account(
-                pool=pool,
-                base_path=_base_path(base_url),
-                head=account_head(base_url, api_key=api_key, headers=spec.headers),
-                total_s=timeouts.total_s,
-                reports_stream_usage=spec.report_stream_usage,
-            )
+            account = self._accounts[key] = _open(spec, base_url, secrets)
+        self._used.add(key)
         return account
 
     def retire_unused(self) -> None:
@@ -102,26 +99,62 @@ class Providers:
         return sum(account.pool.open_connections for account in self._accounts.values())
 
 
+def _upstream(provider: str, spec: Provider, model: str, account: Account) -> Upstream:
+    if spec.protocol == "anthropic":
+        return anthropic.AnthropicUpstream(provider, model, account)
+    if spec.protocol == "gemini":
+        return MessagesOverChat(gemini.GeminiUpstream(provider, model, account), unsupported=spec.unsupported)
+    if spec.protocol == "bedrock":
+        return MessagesOverChat(
+            bedrock.BedrockUpstream(provider, model, account), unsupported=spec.unsupported, cache_marks=True
+        )
+    chat = OpenAiUpstream(provider, model, account, paths=paths_for(spec, model), adapter=adapter_for(spec))
+    return MessagesOverChat(chat, unsupported=spec.unsupported, limit_field=service_of(spec).limit_field)
+
+
+def _open(spec: Provider, base_url: str, secrets: Secrets) -> Account:
+    """A new account; OperatorError when the spec or a secret cannot be used."""
+    timeouts, service = spec.timeouts, service_of(spec)
+    origin = origin_of(base_url, spec.tls)
+    head = _head(spec, base_url, secrets.api_key)
+    signer = None
+    if spec.protocol == "bedrock":
+        signer = bedrock.signer_for(host_of(base_url), spec.aws.region if spec.aws is not None else None, secrets)
+    pool = Pool(
+        origin,
+        connect_s=timeouts.connect_s,
+        first_byte_s=timeouts.first_byte_s,
+        between_bytes_s=timeouts.between_bytes_s,
+        max_connections=spec.max_connections,
+        # A worker closes its connection after a stream without saying so; the next call could still catch it.
+        reuses_connections=spec.protocol != "local",
+    )
+    return Account(
+        pool=pool,
+        base_path=_base_path(base_url),
+        head=head,
+        total_s=timeouts.total_s,
+        reports_stream_usage=spec.report_stream_usage and service.knows_stream_options,
+        unsupported=spec.unsupported,
+        default_max_tokens=spec.default_max_tokens,
+        signer=signer,
+    )
+
+
+def _head(spec: Provider, base_url: str, api_key: str | None) -> bytes:
+    """The head of all requests, with the key where the protocol wants it."""
+    key_header = service_of(spec).key_header
+    fixed: tuple[tuple[str, str], ...] = ()
+    if spec.protocol == "anthropic":
+        key_header, fixed = anthropic.KEY_HEADER, anthropic.HEADERS
+    elif spec.protocol == "gemini":
+        key_header = gemini.KEY_HEADER
+    elif spec.protocol == "bedrock":
+        fixed, api_key = bedrock.HEADERS, None  # the signer says who calls
+    return account_head(base_url, api_key=api_key, headers=spec.headers, key_header=key_header, fixed=fixed)
+
+
 def _base_path(base_url: str) -> bytes:
     _, _, rest = base_url.partition("://")
     _, slash, path = rest.partition("/")
     return (slash + path).rstrip("/").encode()
-
-
-def _read_secret(reference: SecretRef) -> str:
-    """The secret's value; OperatorError when it is missing or empty."""
-    if reference.env is not None:
-        value = os.environ.get(reference.env, "")
-        where = f"environment variable {reference.env}"
-    else:
-        path = Path(reference.file or "")
-        where = f"file {path}"
-        try:
-            value = path.read_text().strip()
-        except OSError as error:
-            raise OperatorError(f"The {where} cannot be read: {error.strerror}.") from error
-        except UnicodeDecodeError:
-            raise OperatorError(f"The {where} holds no text.") from None
-    if not value:
-        raise OperatorError(f"The {where} is empty or missing.", hint="It holds the provider's API key.")
-    return value
