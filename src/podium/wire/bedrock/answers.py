@@ -6,7 +6,7 @@ from podium.core.usage import Usage
 from podium.wire.chat.requests import FunctionCall, ToolCall
 from podium.wire.chat.writer import CompletionHead, FinishReason, Spoken, completion_body
 
-__all__ = ["TokenUsage", "finish_reason", "translate_answer"]
+__all__ = ["SERVER_TOOL", "TokenUsage", "finish_reason", "translate_answer"]
 
 SERVER_TOOL = "server_tool_use"  # a tool that Bedrock runs itself: no call for the caller
 
