@@ -217,12 +217,16 @@ def test_message_delta_waits_for_the_usage():
     assert stream.feed(b"data: [DONE]\n\n") == stream.end() == b""
 
 
+def usages(*chunks):
+    said, _ = run(sse(*chunks))
+    return [event.usage for event in map(EventReader().read, split_events(said)) if event.usage]
+
+
 def test_usage_that_came_early_does_not_end_the_answer():
     early = delta(content="Hi") | {"usage": {"prompt_tokens": 3, "completion_tokens": 0}}
     late = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
-    said, _ = run(sse(early, delta("stop"), late))
-    usages = [usage for usage in map(EventReader().read, split_events(said)) if usage.usage]
-    assert [one.usage for one in usages] == [Usage(input_tokens=3, output_tokens=2)]
+    assert usages(early, delta("stop"), late) == [Usage(input_tokens=3, output_tokens=2)]
+    assert usages(early, {"choices": [], "usage": {}}, delta("stop")) == [Usage(input_tokens=3)]
 
 
 def test_a_server_that_never_says_done_is_ended_by_end():
@@ -262,6 +266,29 @@ def test_why_an_answer_ended(finish, said, reason):
     body = json.dumps({"choices": [{"message": said, "finish_reason": finish}]}).encode()
     assert json.loads(translate_answer(body, expected=EXPECTED))["stop_reason"] == reason
     assert translated(delta(**said), delta(finish))[-2]["delta"]["stop_reason"] == reason
+
+
+def test_text_in_the_middle_of_a_call_waits_for_its_end():
+    said, error = run(
+        sse(
+            call(0, "a", "f", '{"n":'),
+            delta(content="Wa"),
+            delta(content="it"),
+            call(0, None, None, "1}"),
+            delta("stop"),
+        )
+    )
+    assert error is None
+    found = accumulated(said).content
+    assert [block.type for block in found] == ["tool_use", "text"]
+    assert (found[0].input, found[1].text) == ({"n": 1}, "Wait")
+
+
+def test_only_the_first_choice_is_told():
+    other = {"id": "c", "model": "x", "choices": [{"index": 1, "delta": {"content": "B"}, "finish_reason": "length"}]}
+    events = translated(delta(content="A"), other, delta("stop"))
+    assert [event["delta"]["text"] for event in events if event["type"] == "content_block_delta"] == ["A"]
+    assert events[-2]["delta"]["stop_reason"] == "end_turn"
 
 
 def test_calls_that_all_have_the_same_index_are_told_apart_by_their_ids():
