@@ -16,7 +16,7 @@ def test_every_preset_has_a_row():
 
 @pytest.mark.parametrize("preset", sorted(set(get_args(Preset)) - {"azure"}))
 def test_every_row_leads_to_a_place(preset):
-    spec = Provider(preset=preset)
+    spec = Provider(protocol="openai", preset=preset)
     url = base_url_of(spec)
     origin = origin_of(url, Tls())
     assert url.endswith("/v1") and paths_for(spec, "m") == PATHS
@@ -24,7 +24,9 @@ def test_every_row_leads_to_a_place(preset):
 
 
 def test_a_base_url_goes_before_the_presets():
-    assert base_url_of(Provider(preset="vllm", base_url="http://gpu:8000/v1/")) == "http://gpu:8000/v1"
+    assert (
+        base_url_of(Provider(protocol="openai", preset="vllm", base_url="http://gpu:8000/v1/")) == "http://gpu:8000/v1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,7 @@ def test_a_base_url_goes_before_the_presets():
     ],
 )
 def test_a_protocol_has_a_place_of_its_own(fields, url):
-    assert base_url_of(Provider(**fields)) == url
+    assert base_url_of(Provider(**{"protocol": "openai"} | fields)) == url
 
 
 @pytest.mark.parametrize(
@@ -64,12 +66,16 @@ def test_a_protocol_has_a_place_of_its_own(fields, url):
     ],
 )
 def test_a_limit_of_our_own_has_the_name_that_is_known_there(fields, limit):
-    assert service_of(Provider(**fields)).limit_field == limit
+    assert service_of(Provider(**{"protocol": "openai"} | fields)).limit_field == limit
 
 
 def test_only_a_service_that_differs_costs_anything():
-    assert [name for name in SERVICES if adapter_for(Provider(preset=name, base_url="http://x/v1")) is None] == [
+    assert [
+        name
+        for name in SERVICES
+        if adapter_for(Provider(protocol="openai", preset=name, base_url="http://x/v1")) is None
+    ] == [
         "openai",
         "azure",
     ]
-    assert adapter_for(Provider(base_url="http://x/v1")) is None
+    assert adapter_for(Provider(protocol="openai", base_url="http://x/v1")) is None

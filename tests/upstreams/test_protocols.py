@@ -61,7 +61,7 @@ def declared(url, kind, **fields):
         "bedrock": {"protocol": "bedrock", "base_url": url, "aws": signed},
         "bedrock-key": {"protocol": "bedrock", "base_url": url, "api_key": key},
     }[kind]
-    return Provider(**{"timeouts": QUICK} | of_kind | fields)
+    return Provider(**{"protocol": "openai", "timeouts": QUICK} | of_kind | fields)
 
 
 @pytest.fixture
