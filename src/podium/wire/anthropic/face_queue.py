@@ -79,7 +79,7 @@ class BlockQueue:
         if self._speaking == kind:
             return self._delta + encode_json(text) + TAIL
         blocks = self._blocks
-        if blocks and blocks[-1].kind == kind:
+        if len(blocks) > 1 and blocks[-1].kind == kind:
             self._keep(blocks[-1], text)
             return b""
         events = self._append(_Block(kind))
