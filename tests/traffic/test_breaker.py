@@ -113,9 +113,12 @@ def test_failures_leave_the_window():
 
 def test_slow_calls_open_it_too():
     made = breaker(minimum_calls=4, slow_call_ms=1000, slow_call_rate=0.75)
-    for duration_ms in (1001, 1000, 5000):
+    for duration_ms in (1000, 1001, 5000):
         assert made.record(OK, duration_ms, 0, probe=False) is None
-    assert made.record(OK, 3000, 0, probe=False).why is BreakerCause.SLOW_RATE
+    assert made.record(OK, 1000, 0, probe=False) is None  # as long as that is not longer
+    for _ in range(3):
+        assert made.record(OK, 3000, 0, probe=False) is None
+    assert made.record(OK, 3000, 0, probe=False).why is BreakerCause.SLOW_RATE  # six of eight
     assert made.admit(5 * SECOND) is Admission.PROBE
     assert made.record(OK, 3000, 6 * SECOND, probe=True).why is BreakerCause.PROBE_SLOW
 
@@ -155,6 +158,8 @@ def test_a_probe_of_an_earlier_time_half_open_changes_nothing():
     assert made.record(FAILED, 1.0, 6 * SECOND, probe=True).why is BreakerCause.PROBE_FAILED
     assert made.record(OK, 1.0, 7 * SECOND, probe=True) is None
     assert made.state is OPEN
+    at = made.half_open_at_ns
+    assert [made.admit(at) for _ in range(3)] == [Admission.PROBE, Admission.PROBE, Admission.PROBES_BUSY]
 
 
 def open_again(made, now):
@@ -177,13 +182,13 @@ def test_the_time_open_doubles_with_each_failed_probe():
 def test_a_backend_that_only_passes_probes_stays_open_longer_and_longer():
     made = breaker(consecutive_failures=1, probe_successes=1, open_s=5, max_open_s=60, window_s=10)
     now, lengths = 0, []
-    for calm_s in (0, 3, 9, 39, 40):
+    for calm_s in (0, 3, 9, 15, 39, 60):
         now += calm_s * SECOND
         lengths.append(open_again(made, now))
         now = made.half_open_at_ns
         made.admit(now)
         assert made.record(OK, 1.0, now, probe=True).why is BreakerCause.PROBES_PASSED
-    assert lengths == [5, 10, 20, 5, 5]  # 39 s without trouble is longer than it was open, and than a window
+    assert lengths == [5, 10, 20, 40, 60, 5]  # 15 s is longer than a window, but not than the 20 s that it was open
 
 
 def test_it_starts_afresh_after_closing():
@@ -335,6 +340,11 @@ class AgainstReference(RuleBasedStateMachine):
         if expected:
             calm = self.now - self.closed_at >= max(10, self.open_s) * SECOND
             self.open(0 if calm else self.open_s)
+
+    @rule()
+    def calls_fail(self):
+        for _ in range(3):
+            self.call_ends(FAILED, slow=False)
 
     @precondition(lambda self: self.state is not CLOSED)
     @rule(result=st.sampled_from(CallResult), slow=st.booleans())

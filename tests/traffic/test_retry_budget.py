@@ -36,6 +36,16 @@ def test_requests_count_for_one_window():
     assert not budget.would_withdraw(10 * SECOND).allowed
 
 
+@pytest.mark.parametrize("idle_s", range(11, 40))
+def test_after_a_rest_of_any_length_all_is_forgotten(idle_s):
+    budget = RetryBudget(RetryBudgetPolicy(ratio=1, minimum_per_s=0.1, window_s=10), 0)
+    for second in range(11):
+        budget.deposit(second * SECOND)
+        budget.withdraw(second * SECOND)
+    now = (10 + idle_s) * SECOND
+    assert [budget.withdraw(now).allowed for _ in range(2)] == [True, False]
+
+
 def test_asking_takes_nothing():
     budget = RetryBudget(RetryBudgetPolicy(ratio=0, minimum_per_s=0.1, window_s=10), 0)
     for _ in range(5):
