@@ -1,5 +1,7 @@
 """The simulator over real connections."""
 
+import asyncio
+import contextlib
 import time
 
 import pytest
@@ -87,6 +89,26 @@ async def test_a_broken_answer_arrives_as_far_as_it_was_sent(simulator, request_
     assert received.count(b"word") == 4 if streamed else received.startswith(b'{"id"')
     await eventually(lambda: simulator.open_connections == 0)
     assert simulator.requests[0].finished_at_s
+
+
+async def test_a_crash_is_a_reset_and_a_close_is_none(simulator, request_bytes):
+    async def left(spec):
+        reader, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
+        writer.write(request_bytes(OPENAI, streamed=True, model=f"m+{spec}"))
+        with contextlib.closing(writer):
+            return await reader.read()
+
+    assert (await left("closes-midway")).count(b"word") == 4
+    with pytest.raises(ConnectionResetError):
+        await left("resets-midway")
+
+
+@pytest.mark.parametrize("how", ["resets", "closes"])
+async def test_all_that_was_sent_before_a_break_arrives_however_much_it_is(simulator, request_bytes, how):
+    async with await RawConnection.open(simulator.port, receive_buffer=4096) as connection:
+        await connection.send(request_bytes(OPENAI, streamed=True, model=f"m+chunks=8000+{how}-midway"))
+        await connection.read_head()
+        assert (await connection.read_to_end()).count(b'"content":"word') == 4000
 
 
 @pytest.mark.parametrize("streamed", [False, True])

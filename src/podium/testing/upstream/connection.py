@@ -1,6 +1,9 @@
 """One connection of the simulator: requests in, performances out, in order."""
 
 import asyncio
+import fcntl
+import struct
+import termios
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -68,6 +71,7 @@ class SimulatorConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count it."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its type
+        self._socket = transport.get_extra_info("socket")
         self._number = self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -206,7 +210,7 @@ class SimulatorConnection(asyncio.Protocol):
             await self._flushed()
         request.finished_at_s = time.monotonic()
         if performance.ending is How.RESET:
-            reset_on_close(self._transport.get_extra_info("socket"))
+            reset_on_close(self._socket)
             self._transport.abort()
         elif performance.ending is How.CLOSE or not request.keep_alive:
             self._transport.close()
@@ -220,11 +224,16 @@ class SimulatorConnection(asyncio.Protocol):
         await self._writable.wait()
 
     async def _flushed(self) -> None:
-        """Wait until the kernel has all that was written: a reset drops what it has not."""
+        """Wait until the client's side has all that was written: a reset drops what it has not."""
         deadline_s = time.monotonic() + _FLUSH_S
         await asyncio.sleep(0)  # some loops write when the turn is over
-        while self._transport.get_write_buffer_size() and time.monotonic() < deadline_s:  # noqa: ASYNC110 - no event
+        while self._unsent() and time.monotonic() < deadline_s:  # noqa: ASYNC110 - nothing tells when
             await asyncio.sleep(0.001)
+
+    def _unsent(self) -> bool:
+        """True while the loop or the kernel holds bytes for the client."""
+        held = struct.unpack("i", fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4)))[0]
+        return bool(self._transport.get_write_buffer_size() or held)
 
 
 def _sent(request: SimulatedRequest, performance: Performance) -> None:
