@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from podium.core.errors import InvalidRequest, UpstreamError, UpstreamFailed
+from podium.core.errors import InvalidRequest, UpstreamError, UpstreamFailed, UpstreamTimeout
 from podium.core.reasons import Reason
 from podium.core.resources import Aws, Provider, SecretRef, Timeouts
 from podium.testing.behaviour import Behaviour
@@ -15,6 +15,8 @@ from podium.testing.upstream.credentials import AWS_KEY, AWS_SECRET
 from podium.testing.upstream.modes import Mode
 from podium.testing.upstream.simulator import Simulator
 from podium.testing.waiting import eventually
+from podium.upstreams.account import Account
+from podium.upstreams.bedrock import BedrockUpstream
 from podium.upstreams.providers import LocalWorkers, Providers
 from podium.wire.sse import event_data, split_events
 
@@ -195,6 +197,15 @@ async def test_errors_come_in_the_dialect_of_the_endpoint(upstream_of, simulator
     if mode is Mode.RATE_LIMITED_RETRY_AFTER:
         assert answer.headers[b"retry-after"] == b"7"
     answer.close()
+
+
+async def test_an_error_of_a_service_with_an_accent_comes_as_openais(upstream, providers):
+    upstream.behaviour = Behaviour(status=400, body=b'{"code":"Client specified an invalid argument","error":"No."}')
+    spec = declared(upstream.url.removesuffix("/v1"), "openai", preset="xai")
+    answer = await ask(providers.upstream("p", spec, "m"))
+    assert answer.status == 400
+    error = {"message": "No.", "type": "invalid_request_error", "param": None}
+    assert json.loads(answer.body) == {"error": error | {"code": "Client specified an invalid argument"}}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -413,6 +424,25 @@ async def test_bedrocks_temporary_keys_and_api_keys_are_sent(upstream_of, simula
     await ask(upstream_of("bedrock-key"))
     assert simulator.requests[1].header("authorization") == "Bearer provider-key"
     assert simulator.refused() == []
+
+
+class NoCredentials:
+    """A signer that waits for credentials forever (podium.upstreams.aws_signature.Signer)."""
+
+    async def ready(self):
+        await asyncio.get_running_loop().create_future()
+
+    def headers(self, method, path, body, unix_s):
+        raise AssertionError
+
+
+async def test_credentials_that_do_not_come_cost_no_more_than_the_exchange_may_take():
+    account = Account(pool=None, base_path=b"", head=b"", total_s=1.0, signer=NoCredentials())
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}]}).encode()
+    deadline_s = asyncio.get_running_loop().time() + 0.01
+    with pytest.raises(UpstreamTimeout) as raised:
+        await BedrockUpstream("p", "m", account).call(CHAT, body, headers=b"", deadline_s=deadline_s)
+    assert raised.value.reason is Reason.UPSTREAM_UNREACHABLE, "nothing was sent: another backend may be asked"
 
 
 # Gemini's embeddings, which the simulator does not have.

@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 
 from podium.core.errors import UpstreamTimeout
 from podium.core.ids import random_token
+from podium.core.reasons import Reason
 from podium.gateway.ports import Answer, Headers
 from podium.upstreams.account import Account, AccountUpstream, endpoint_not_supported
 from podium.upstreams.aws_signature import (
@@ -73,7 +74,8 @@ async def _signature(signer: Signer, path: bytes, body: bytes, deadline_s: float
         async with asyncio.timeout_at(deadline_s):
             await signer.ready()
     except TimeoutError:
-        raise UpstreamTimeout("The credentials for AWS did not come in time.") from None
+        message = "The credentials for AWS did not come in time."
+        raise UpstreamTimeout(message, reason=Reason.UPSTREAM_UNREACHABLE) from None  # nothing was sent
     return signer.headers("POST", path, body, time.time())
 
 
