@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podium.core.resources import BackendSpec, Model, Version, spec_from_builtins
-from podium.delivery.digest import version_digest, version_name
+from podium.delivery.digest import same_version, version_digest, version_name
 
 LOCAL = BackendSpec(provider="local", model="smollm2")
 PLAIN = Version(backends=(LOCAL,))
@@ -12,9 +12,9 @@ PLAIN = Version(backends=(LOCAL,))
 
 def test_the_digest_of_a_spec_never_changes():
     """Golden: stored names of versions depend on it."""
-    assert version_digest(PLAIN) == "a0405b5f2b30"
+    assert version_digest(PLAIN) == "3faba63eaaa2"
     full = Version(backends=(LOCAL,), parameters={"temperature": 0.2, "seed": 7}, system_prompt="Be kind.")
-    assert version_digest(full) == "16bcfbf74695"
+    assert version_digest(full) == "ce6c79a24eb1"
 
 
 def test_the_name_carries_the_digest_and_is_a_valid_name():
@@ -23,23 +23,38 @@ def test_the_name_carries_the_digest_and_is_a_valid_name():
     assert spec_from_builtins("Model", {"version": name}) == Model(version=name)
 
 
+OTHER = BackendSpec(provider="openai", model="gpt-4o")
+
+
 @pytest.mark.parametrize(
     "other",
     [
-        Version(backends=(LOCAL, LOCAL)),
         Version(backends=(BackendSpec(provider="local", model="other"),)),
+        Version(backends=(LOCAL, OTHER)),
         Version(backends=(LOCAL,), parameters={"seed": 7}),
         Version(backends=(LOCAL,), parameters={"seed": None}),
         Version(backends=(LOCAL,), system_prompt=" "),
     ],
 )
-def test_a_different_spec_has_a_different_digest(other):
+def test_a_version_that_answers_with_something_else_has_a_different_digest(other):
     assert version_digest(other) != version_digest(PLAIN)
+    assert not same_version(other, PLAIN)
 
 
-def test_the_order_of_backends_counts_and_the_order_of_parameters_does_not():
-    other = BackendSpec(provider="openai", model="gpt-4o")
-    assert version_digest(Version(backends=(LOCAL, other))) != version_digest(Version(backends=(other, LOCAL)))
+@pytest.mark.parametrize(
+    "other",
+    [
+        Version(backends=(LOCAL, BackendSpec(provider="elsewhere", model="smollm2"))),
+        Version(backends=(BackendSpec(provider="elsewhere", model="smollm2", weight=0, region="eu"),)),
+    ],
+)
+def test_where_a_version_runs_does_not_change_it(other):
+    assert version_digest(other) == version_digest(PLAIN)
+    assert same_version(other, PLAIN)
+
+
+def test_the_order_of_backends_and_of_parameters_does_not_count():
+    assert version_digest(Version(backends=(LOCAL, OTHER))) == version_digest(Version(backends=(OTHER, LOCAL)))
     one = Version(backends=(LOCAL,), parameters={"a": 1, "b": 2})
     two = Version(backends=(LOCAL,), parameters={"b": 2, "a": 1.0})
     assert version_digest(one) == version_digest(two)

@@ -10,6 +10,7 @@ import pytest
 from podium.core.event import encode_event
 from podium.core.resources import LimitPolicy, Model, Tenant, Timeouts
 from podium.core.snapshot import KeyEntry, KeySecret
+from podium.gateway.fleet import Fleet
 from podium.gateway.settings import GatewaySettings
 from podium.gateway.world import World
 from podium.identity.keys import ApiKey, digest_secret
@@ -372,10 +373,10 @@ async def test_a_caller_that_goes_before_the_last_byte_loses_nothing_of_the_reco
 
 
 async def test_a_bug_of_ours_is_an_answer_with_a_request_id(upstream, monkeypatch):
-    def broken(*_):
+    def broken(**_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("podium.gateway.call.rewrite_request", broken)
+    monkeypatch.setattr("podium.gateway.call.Change", broken)
     async with gateway_for(snapshot_of(upstream.url, upstream_model="other")) as gateway:
         answer = await ask(gateway, headers={"x-request-id": "mine"})
         assert (answer.status, openai_error(answer)["code"]) == (500, "internal_error")
@@ -632,7 +633,7 @@ class _NoUpstreams:
 
 def test_the_world_keeps_a_bounded_number_of_compiled_keys(monkeypatch):
     monkeypatch.setattr("podium.gateway.world._MAX_PRINCIPALS", 3)
-    world = World(gateway_snapshot(), _NoUpstreams())
+    world = World(gateway_snapshot(), _NoUpstreams(), Fleet(), 0)
     entries = [key_entry(id=f"key{number}") for number in range(10)]
     principals = [world.principal(entry) for entry in entries]
     assert len(world._principals) == 3
@@ -642,7 +643,7 @@ def test_the_world_keeps_a_bounded_number_of_compiled_keys(monkeypatch):
 
 def test_a_world_knows_models_by_every_public_name():
     models = {"m": Model(version="v", aliases=("a",))}
-    world = World(msgspec.structs.replace(gateway_snapshot(), models=models), _NoUpstreams())
+    world = World(msgspec.structs.replace(gateway_snapshot(), models=models), _NoUpstreams(), Fleet(), 0)
     assert world.model("a") == world.model("m") == ("m", models["m"])
     assert world.model("A") is None
     assert world.upstreams() == []

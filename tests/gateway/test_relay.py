@@ -6,6 +6,7 @@ import pytest
 
 from podium.core.errors import UpstreamFailed
 from podium.core.usage import Usage
+from podium.gateway.faces import face_of
 from podium.gateway.relay import StreamRelay
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
@@ -73,6 +74,9 @@ ROLE = chunk("") | {"choices": [{"index": 0, "delta": {"role": "assistant", "con
 USAGE_ONLY = {"id": "c", "choices": [], "usage": USAGE}
 
 
+FACE = face_of("chat.completions")
+
+
 class Run:
     """One relay of `pieces`; `error` is what it raised."""
 
@@ -80,11 +84,12 @@ class Run:
         self.caller = FakeCaller()
         self.answer = FakeAnswer(pieces, error)
         self.commits = 0
-        self.relay = StreamRelay(self.answer, self.caller, [], hide_usage=hide_usage, committed_at=self._committed)
+        self.relay = StreamRelay(self.answer, self.caller, FACE, hide_usage=hide_usage, begin=self._begin)
         self.error = None
 
-    def _committed(self):
+    def _begin(self):
         self.commits += 1
+        return []
 
     async def go(self):
         try:

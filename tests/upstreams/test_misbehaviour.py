@@ -61,7 +61,7 @@ WHOLE = {
     "rate-limited-retry-after": Told(429, "upstream_rate_limited", retry_after="7"),
     "server-error": FAILED,
     "unavailable": Told(503, "upstream_error", attempts=2),
-    "unavailable-retry-after": Told(503, "upstream_error", attempts=2, retry_after="7"),
+    "unavailable-retry-after": Told(503, "upstream_error", retry_after="7"),
     "overloaded": Told(503, "upstream_error"),
     "html-error": Told(502, "upstream_error", attempts=2),
     "empty-error": FAILED,

@@ -15,6 +15,7 @@ from podium.control.bootstrap import ensure_root_secret
 from podium.core.clock import SystemClock
 from podium.core.errors import OperatorError
 from podium.core.trace import Sampler
+from podium.gateway.fleet import Fleet
 from podium.gateway.flight import Flight
 from podium.gateway.follow import SnapshotFollower
 from podium.identity.keys import derive_secret
@@ -24,6 +25,7 @@ from podium.telemetry.gateway_gauges import GatewayReadings, register_gateway_ga
 from podium.telemetry.logging import configure_logging
 from podium.telemetry.metrics import GatewayMetrics
 from podium.telemetry.sinks import Sinks
+from podium.upstreams.checks import HealthChecks
 from podium.upstreams.providers import LocalWorkers, Providers
 from podium.upstreams.workers import WorkerWatch
 from podium.web.http1.server import HttpServer
@@ -65,12 +67,17 @@ class Gateway:
         self.providers = Providers(workers)
         self.watch = WorkerWatch(workers.urls)
         snapshots = SnapshotStore(data.snapshot_file, derive_secret(root, "snapshot"))
-        self.follower = SnapshotFollower(snapshots, self.providers, poll_s=settings.gateway.snapshot_poll_s)
+        clock = self._clock = SystemClock()
+        self.checks = HealthChecks(self.watch, clock)
+        self.fleet = Fleet(self.checks)
+        self.checks.tell(self.fleet.noticed)
+        self.follower = SnapshotFollower(
+            snapshots, self.providers, self.fleet, clock, poll_s=settings.gateway.snapshot_poll_s
+        )
         name = settings.gateway.name
         self._journal_folder = data.journals / name
         self.journal = JournalWriter(self._journal_folder, settings.journal, asyncio.get_running_loop())
         self.sinks = Sinks(settings.telemetry, gateway=name)
-        clock = SystemClock()
         self.flight = Flight(
             worlds=self.follower,
             journal=self.journal,
@@ -103,6 +110,7 @@ class Gateway:
                 loops = (
                     group.create_task(self.follower.run(), name="snapshot follower"),
                     group.create_task(self.watch.run(), name="worker watch"),
+                    group.create_task(self.checks.run(), name="health checks"),
                 )
                 yield
                 await self.server.stop()
@@ -127,6 +135,20 @@ class Gateway:
                 Part(f"worker {model}", up, "" if up else "starting, or down", required=False)
                 for model, up in self.watch.up.items()
             ),
+            *self._backends_out(),
+        ]
+
+    def _backends_out(self) -> list[Part]:
+        """Backends that take no calls, and why."""
+        world = self.follower.current
+        if world is None:
+            return []
+        now_ns = self._clock.monotonic_ns()
+        return [
+            Part(f"backend {model} {backend.upstream.label}", ready=False, detail=sentence, required=False)
+            for model, pool in world.pools().items()
+            for backend in pool.backends
+            if (sentence := pool.explain(backend, now_ns))
         ]
 
     def metrics(self) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from podium.cli._check_backends import check_backends
 from podium.cli._check_processes import check_control, check_gateway
 from podium.cli._check_stores import check_database, check_journals, check_models, check_snapshot
 from podium.cli._finding import Finding, Status, fail, ok, warn
@@ -53,6 +54,7 @@ def examine(place: "Place") -> Iterator[Finding]:
             yield fail(name, error.message, error.hint)
         except OSError as error:
             yield fail(name, f"{error.filename or 'a file'}: {error.strerror or error}")
+    yield from check_backends(settings)
 
 
 def _check_python() -> Finding:

@@ -10,7 +10,8 @@ import msgspec
 from podium.control.problems import InvalidDocuments, Problem
 from podium.control.specs import Key, Values, resource_from_values, values_of
 from podium.control.yaml_nodes import Path, Text, path_text, read_text, write_text
-from podium.core.resources import SPECS, Kind, Name, Resource
+from podium.core.resources import SPECS, Kind, Resource
+from podium.core.spec import Name
 
 __all__ = ["check_name", "document_of", "kind_of", "parse_documents", "parse_files", "parse_values", "yaml_text"]
 

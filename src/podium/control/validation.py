@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from podium.control.problems import Problem
-from podium.control.specs import Key, State, same_values, values_of
+from podium.control.specs import Key, State
 from podium.core.resources import LimitPolicy, Model, Resource, Version
+from podium.delivery.digest import same_version
 
 __all__ = ["MAX_RESOURCES", "check_change"]
 
@@ -31,9 +32,12 @@ def check_change(
 def _changed_versions(before: State, after: State) -> Iterator[Problem]:
     for key, resource in after.items():
         old = before.get(key)
-        if key[0] == "Version" and old is not None and not same_values(values_of(old.spec), values_of(resource.spec)):
+        if old is None or not isinstance(old.spec, Version) or not isinstance(resource.spec, Version):
+            continue
+        if not same_version(old.spec, resource.spec):
             yield Problem(
-                message="a Version never changes; declare the new spec under a new name and point the Model to it",
+                message="a Version's model names, parameters and prompt never change (where it runs may);"
+                " declare the new spec under a new name and point the Model to it",
                 kind=resource.kind,
                 name=resource.name,
                 path="spec",
@@ -47,8 +51,10 @@ def _references(resource: Resource) -> Iterator[tuple[str, Key]]:
         case Version(backends=backends):
             for index, backend in enumerate(backends):
                 yield f"spec.backends[{index}].provider", ("Provider", backend.provider)
-        case Model(version=version):
+        case Model(version=version, failure=failure):
             yield "spec.version", ("Version", version)
+            for index, fallback in enumerate(failure.fallbacks):
+                yield f"spec.failure.fallbacks[{index}].model", ("Model", fallback.model)
         case LimitPolicy(tenant=str(tenant)):
             yield "spec.tenant", ("Tenant", tenant)
 

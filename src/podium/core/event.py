@@ -2,7 +2,23 @@
 
 import msgspec
 
-__all__ = ["Event", "decode_event", "encode_event"]
+__all__ = ["AttemptRecord", "Event", "decode_event", "encode_event"]
+
+
+class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """One upstream call of an exchange that made several. Fields are only ever appended."""
+
+    model: str  # the public model that it was made for: another than asked for after a fallback
+    backend: str  # provider/upstream model
+    kind: str  # first | retry | hedge | fallback
+    why: str  # why this backend: podium.traffic.balancing.ports.Why
+    reason: str  # how it ended: podium.core.reasons.Reason; client_gone: it was given up
+    upstream_status: int  # 0: none was seen
+    started_ns: int  # after the exchange's start, as is the next
+    ended_ns: int
+    input_tokens: int
+    output_tokens: int
+    cost_nanousd: int
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -48,6 +64,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     parent_span_id: str
     trace_sampled: bool
     cache_write_tokens: int = 0
+    served_model: str = ""  # the public model that answered, when it is another than `model`
+    why: str = ""  # why this backend took the last call
+    hedges: int = 0  # second calls that were made because the first was slow; part of `attempts`
+    fallbacks: int = 0  # other models that were tried
+    trail: tuple[AttemptRecord, ...] = ()  # each call, when there were several
 
     @property
     def duration_ms(self) -> float:

@@ -1,7 +1,7 @@
 """One request and its answer, from the request's head to the last byte."""
 
 from podium.core.errors import PodiumError
-from podium.core.event import Event
+from podium.core.event import AttemptRecord, Event
 from podium.core.ids import event_id
 from podium.core.reasons import Fault, Reason
 from podium.core.trace import TraceContext
@@ -27,6 +27,7 @@ class Exchange:
     provider = ""
     backend = ""
     stream = False
+    timeout_s = 0.0  # how long the caller will wait; 0: it did not say
     status = 0
     reason = Reason.OK
     fault = Fault.NOBODY
@@ -41,6 +42,11 @@ class Exchange:
     first_byte_at_ns = 0
     trace: TraceContext | None = None
     parent_span_id = ""
+    served_model = ""
+    why = ""
+    hedges = 0
+    fallbacks = 0
+    trail: tuple[AttemptRecord, ...] = ()
 
     def __init__(self, endpoint: str, *, request_id: str, started_unix_ns: int, started_at_ns: int) -> None:
         self.endpoint = endpoint
@@ -96,4 +102,9 @@ class Exchange:
             parent_span_id=self.parent_span_id,
             trace_sampled=trace.sampled if trace else False,
             cache_write_tokens=usage.cache_write_tokens,
+            served_model=self.served_model,
+            why=self.why,
+            hedges=self.hedges,
+            fallbacks=self.fallbacks,
+            trail=self.trail,
         )

@@ -9,13 +9,19 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
+from podium.core.serving import Balancing, CircuitBreaker, FailureHandling, HealthCheck
+from podium.core.spec import Count, Name, Seconds, Strict, Usd
+
 __all__ = [
     "SPECS",
+    "Aws",
     "BackendSpec",
     "Kind",
     "LimitPolicy",
     "Model",
+    "Preset",
     "Price",
+    "Protocol",
     "Provider",
     "Resource",
     "SecretRef",
@@ -29,16 +35,8 @@ __all__ = [
 
 Kind = Literal["Tenant", "Provider", "Model", "Version", "LimitPolicy", "Price"]
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}\Z")]
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-Usd = Annotated[str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?\Z")]
 
-
-class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An unknown field is an error, never ignored."""
-
-
-class SecretRef(_Strict, frozen=True, kw_only=True):
+class SecretRef(Strict, frozen=True, kw_only=True):
     """Where a secret is; the value itself is never in a resource. Exactly one of the two is set."""
 
     env: Annotated[str | None, Meta(description="Environment variable of the gateway process.")] = None
@@ -49,7 +47,7 @@ class SecretRef(_Strict, frozen=True, kw_only=True):
             raise ValueError("name exactly one of `env` and `file`")
 
 
-class Timeouts(_Strict, frozen=True, kw_only=True):
+class Timeouts(Strict, frozen=True, kw_only=True):
     """How long each part of an upstream call may take."""
 
     connect_s: Annotated[Seconds, Meta(description="TCP and TLS set-up.")] = 5.0
@@ -58,7 +56,7 @@ class Timeouts(_Strict, frozen=True, kw_only=True):
     total_s: Annotated[Seconds, Meta(description="The whole exchange, all attempts together.")] = 900.0
 
 
-class Tls(_Strict, frozen=True, kw_only=True):
+class Tls(Strict, frozen=True, kw_only=True):
     """How an https upstream is verified."""
 
     ca_file: Annotated[str | None, Meta(description="PEM bundle instead of the system's.")] = None
@@ -67,7 +65,7 @@ class Tls(_Strict, frozen=True, kw_only=True):
     verify: Annotated[bool, Meta(description="False accepts any certificate; for tests only.")] = True
 
 
-class Tenant(_Strict, frozen=True, kw_only=True):
+class Tenant(Strict, frozen=True, kw_only=True):
     """A customer: whose keys, limits and costs belong together."""
 
     display_name: Annotated[str, Meta(description="For people.", max_length=200)] = ""
@@ -77,18 +75,81 @@ class Tenant(_Strict, frozen=True, kw_only=True):
     ] = ("*",)
 
 
-class Provider(_Strict, frozen=True, kw_only=True):
+Protocol = Literal["openai", "anthropic", "gemini", "bedrock", "local"]
+Preset = Literal[
+    "openai",
+    "azure",
+    "groq",
+    "together",
+    "fireworks",
+    "mistral",
+    "deepseek",
+    "xai",
+    "openrouter",
+    "vllm",
+    "sglang",
+    "tgi",
+    "ollama",
+    "lmstudio",
+]
+
+
+class Aws(Strict, frozen=True, kw_only=True):
+    """How calls to Bedrock are signed. Without keys: AWS's usual sources (environment, profile, role)."""
+
+    region: Annotated[str, Meta(description="For example `eu-central-1`.", pattern=r"^[a-z0-9-]{1,40}\Z")]
+    access_key_id: Annotated[SecretRef | None, Meta(description="Public part of the key.")] = None
+    secret_access_key: Annotated[SecretRef | None, Meta(description="Secret part of the key.")] = None
+    session_token: Annotated[SecretRef | None, Meta(description="For temporary keys.")] = None
+
+    def __post_init__(self) -> None:
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("`access_key_id` and `secret_access_key` belong together")
+
+
+class Provider(Strict, frozen=True, kw_only=True):
     """A place that answers model calls, with one account on it."""
 
-    protocol: Annotated[Literal["openai", "local"], Meta(description="Wire protocol; `local`: our own workers.")]
+    protocol: Annotated[Protocol, Meta(description="Wire protocol; `local`: our own workers.")]
+    preset: Annotated[
+        Preset | None, Meta(description="A service that speaks OpenAI's protocol: its base URL and its peculiarities.")
+    ] = None
     base_url: Annotated[
-        str, Meta(description="Up to and including the version, e.g. `https://api.openai.com/v1`. Not for `local`.")
+        str,
+        Meta(
+            description="Up to and including the version, e.g. `https://api.openai.com/v1`."
+            " Empty: the protocol's or the preset's own. Not for `local`."
+        ),
     ] = ""
-    api_key: Annotated[SecretRef | None, Meta(description="Sent as a bearer token.")] = None
-    headers: Annotated[dict[str, str], Meta(description="Further headers on each call.")] = {}
+    api_key: Annotated[SecretRef | None, Meta(description="Sent in the way of the protocol.")] = None
+    aws: Annotated[Aws | None, Meta(description="For `bedrock`: signs calls instead of sending `api_key`.")] = None
+    api_version: Annotated[
+        str, Meta(description="For preset `azure`: dated version of deployment URLs; empty: the `/openai/v1` API.")
+    ] = ""
+    region: Annotated[str, Meta(description="Where it computes, in your own words, e.g. `eu`.", max_length=64)] = ""
+    headers: Annotated[dict[str, str], Meta(description="Further headers on each call.")] = msgspec.field(
+        default_factory=dict
+    )
     timeouts: Annotated[Timeouts, Meta(description="Limits in time.")] = Timeouts()
     tls: Annotated[Tls, Meta(description="Limits of trust.")] = Tls()
     max_connections: Annotated[int, Meta(description="Open connections per gateway.", ge=1, le=65_536)] = 4096
+    max_calls: Annotated[
+        Count | None, Meta(description="Calls at once per gateway; one more goes elsewhere or is refused. None: any.")
+    ] = None
+    breaker: Annotated[
+        CircuitBreaker | None, Meta(description="For the whole account, beside that of each backend; null: none.")
+    ] = None
+    health_check: Annotated[HealthCheck | None, Meta(description="Asking whether it lives; null: not.")] = None
+    unsupported: Annotated[
+        Literal["reject", "drop"],
+        Meta(
+            description="A request field that the protocol cannot express: an error, or left out and named in the"
+            " answer's `x-podium-dropped`."
+        ),
+    ] = "reject"
+    default_max_tokens: Annotated[
+        Count, Meta(description="For protocols that demand a limit on the answer, when the caller set none.")
+    ] = 4096
     report_stream_usage: Annotated[
         bool,
         Meta(
@@ -101,32 +162,52 @@ class Provider(_Strict, frozen=True, kw_only=True):
         if self.protocol == "local":
             if self.base_url:
                 raise ValueError("`base_url` is not for protocol `local`")
-        elif not self.base_url.startswith(("http://", "https://")):
+        elif self.base_url and not self.base_url.startswith(("http://", "https://")):
             raise ValueError("`base_url` must start with http:// or https://")
+        if self.preset is not None and self.protocol != "openai":
+            raise ValueError("`preset` is for protocol `openai`")
+        if self.protocol == "openai" and not self.base_url and self.preset in (None, "azure"):
+            raise ValueError("`base_url` is missing")
+        if self.protocol == "bedrock" and self.aws is None and not self.base_url:
+            raise ValueError("name the `aws` region or a `base_url`")
+        if self.aws is not None and self.protocol != "bedrock":
+            raise ValueError("`aws` is for protocol `bedrock`")
 
 
-class BackendSpec(_Strict, frozen=True, kw_only=True):
+class BackendSpec(Strict, frozen=True, kw_only=True):
     """One callable place that serves a version."""
 
     provider: Annotated[Name, Meta(description="Name of a Provider.")]
     model: Annotated[str, Meta(description="The model's name at the provider.", min_length=1, max_length=256)]
+    weight: Annotated[
+        int, Meta(description="Its share, for strategies with weights; 0 takes nothing new.", ge=0, le=10_000)
+    ] = 1
+    region: Annotated[
+        Annotated[str, Meta(max_length=64)] | None, Meta(description="Where it computes; None: as the provider.")
+    ] = None
 
 
 Endpoint = Literal["chat.completions", "completions", "embeddings"]
 
 
-class Version(_Strict, frozen=True, kw_only=True):
-    """What answers, exactly. Immutable: a different spec needs a different name."""
+class Version(Strict, frozen=True, kw_only=True):
+    """What answers, exactly. Model names, parameters and prompt never change under one name; where it runs may."""
 
-    backends: Annotated[tuple[BackendSpec, ...], Meta(description="Equal places that serve it.", min_length=1)]
+    backends: Annotated[
+        tuple[BackendSpec, ...],
+        Meta(
+            description="Equal places that serve it; added, weighted, drained and removed while it serves.",
+            min_length=1,
+        ),
+    ]
     parameters: Annotated[
         dict[str, bool | int | float | str | None],
         Meta(description="Request fields that are set when the caller did not set them."),
-    ] = {}
+    ] = msgspec.field(default_factory=dict)
     system_prompt: Annotated[str, Meta(description="Put before the messages of a chat; empty: none.")] = ""
 
 
-class Model(_Strict, frozen=True, kw_only=True):
+class Model(Strict, frozen=True, kw_only=True):
     """The public name that clients ask for, and the version that serves it."""
 
     version: Annotated[Name, Meta(description="Name of a Version.")]
@@ -135,10 +216,12 @@ class Model(_Strict, frozen=True, kw_only=True):
         "chat.completions",
         "completions",
     )
+    balancing: Annotated[Balancing, Meta(description="Which backend takes a call.")] = Balancing()
+    failure: Annotated[FailureHandling, Meta(description="What happens when one fails.")] = FailureHandling()
     owned_by: Annotated[str, Meta(description="Shown by `/v1/models`.", max_length=100)] = "podium"
 
 
-class LimitPolicy(_Strict, frozen=True, kw_only=True):
+class LimitPolicy(Strict, frozen=True, kw_only=True):
     """How much a key or a tenant may use. Policies add up: each that matches must have room.
 
     Without `tenant` and `key`, it holds for each tenant by itself.
@@ -159,7 +242,7 @@ class LimitPolicy(_Strict, frozen=True, kw_only=True):
             raise ValueError("set at least one limit")
 
 
-class Price(_Strict, frozen=True, kw_only=True):
+class Price(Strict, frozen=True, kw_only=True):
     """What tokens cost, in dollars for a million of them, as decimal strings."""
 
     model: Annotated[str, Meta(description="The model's name at the provider; `*` at the end matches any rest.")]

@@ -26,6 +26,11 @@ class CompiledPrice:
         self._output = nanousd_from_usd(price.output_usd_per_million)
         self._reasoning = _or_else(price.reasoning_usd_per_million, self._output)
 
+    @property
+    def blended_nanousd(self) -> int:
+        """One figure for a million tokens, to compare prices by: three parts input to one part output."""
+        return (3 * self._input + self._output) // 4
+
     def cost_nanousd(self, usage: Usage) -> int:
         """Nano-dollars, exact but for one rounding (half up) at the end; never negative.
 

@@ -12,7 +12,6 @@ _TOO_MANY = 429
 _FIRST_CALLER_ERROR = 400
 _FIRST_SERVER_ERROR = 500
 _OVERLOADED = (503, 529)  # 529: Anthropic's word for overloaded
-_MAX_RETRY_AFTER_S = 3600.0
 
 
 class RejectedByUpstream(PodiumError):
@@ -31,9 +30,11 @@ class RejectedByUpstream(PodiumError):
         self.body = answer.body if json and answer.body.startswith(b"{") else b""
 
 
-def refusal(answer: Answer, *, streamed: bool) -> PodiumError | None:
-    """None when the answer is what was asked for, else what to make of it."""
+def refusal(answer: Answer, *, streamed: bool, retry_after_s: float | None = None) -> PodiumError | None:
+    """None when the answer is what was asked for, else what to make of it. `retry_after_s`: what the upstream said."""
     error = _refusal(answer, streamed=streamed)
+    if error is not None:
+        error.retry_after_s = retry_after_s
     if isinstance(error, UpstreamError):
         error.upstream_status = answer.status
     return error
@@ -54,7 +55,6 @@ def _refusal(answer: Answer, *, streamed: bool) -> PodiumError | None:
             "The model's server has too many requests.",
             reason=Reason.UPSTREAM_RATE_LIMITED,
             status=_TOO_MANY,
-            retry_after_s=_retry_after_s(answer),
         )
     if status in _CREDENTIALS:
         return UpstreamError(
@@ -66,14 +66,4 @@ def _refusal(answer: Answer, *, streamed: bool) -> PodiumError | None:
     return UpstreamError(
         "The model's server failed.",
         status=503 if status in _OVERLOADED else None,
-        retry_after_s=_retry_after_s(answer),
     )
-
-
-def _retry_after_s(answer: Answer) -> float | None:
-    """The answer's Retry-After in seconds; a date is not read."""
-    try:
-        seconds = float(answer.headers.get(b"retry-after", b""))
-    except ValueError:
-        return None
-    return min(seconds, _MAX_RETRY_AFTER_S) if seconds >= 0 else None

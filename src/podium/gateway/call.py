@@ -1,175 +1,258 @@
-"""Choosing a backend and calling it: a deadline, at most one retry before the first byte, one answer."""
+"""An exchange's way to a model and back: backends, retries, second calls, other models, a last resort.
+
+Until the first byte of an answer has gone to the caller, a failure may be mended; each way of mending is a
+decision of floor 1, and this is where they follow one another:
+
+    call -> (slow: a second call beside it) -> (failed: a retry) -> (pool failed: another model) -> last resort
+"""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 from podium.core.clock import Clock
-from podium.core.errors import UpstreamError, UpstreamFailed
+from podium.core.errors import PodiumError, Unavailable, UpstreamError
 from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
 from podium.core.trace import upstream_span_id
-from podium.gateway.answers import refusal
-from podium.gateway.landing import JSON, Outcome, headers_of
-from podium.gateway.ports import Answer, Caller, Headers
-from podium.gateway.relay import StreamRelay
-from podium.gateway.world import Backend, Pool
+from podium.gateway.attempt import Attempt, AttemptKind
+from podium.gateway.faces import Face, Request
+from podium.gateway.fallback import Route
+from podium.gateway.fleet import Out
+from podium.gateway.landing import Outcome, headers_of
+from podium.gateway.last_resort import give_fixed_answer
+from podium.gateway.pool import Backend, Pick, Pool
+from podium.gateway.ports import Caller, Headers
+from podium.gateway.race import Race
+from podium.gateway.trail import answer_headers
+from podium.gateway.world import World
+from podium.traffic.balancing.ports import CallFacts
 from podium.traffic.retry import RetryDecision, may_retry
 from podium.traffic.standing import standing_headers
-from podium.wire.openai import DONE, Change, Request, read_answer_usage, rewrite_request
+from podium.wire.openai import Change
 
 __all__ = ["Call"]
 
-_EVENT_STREAM: Headers = (
-    b"content-type: text/event-stream; charset=utf-8\r\n"
-    b"cache-control: no-cache\r\n"
-    b"x-accel-buffering: no\r\n"  # tells nginx in front of us not to collect events
-)
+_PREFIX_BYTES = 8 * 1024
 
 
 class Call:
-    """One exchange's way to a model and back."""
+    """One exchange's call (podium.gateway.attempt.Course)."""
 
     def __init__(
         self,
         exchange: Exchange,
         caller: Caller,
+        face: Face,
         request: Request,
         body: bytes,
+        world: World,
         pool: Pool,
         outcome: Outcome,
         clock: Clock,
         loop: asyncio.AbstractEventLoop,
+        random: Callable[[], float],
     ) -> None:
-        self._exchange = exchange
-        self._caller = caller
+        self.exchange = exchange
+        self.caller = caller
+        self.face = face
+        self.outcome = outcome
+        self.clock = clock
         self._request = request
         self._body = body
-        self._pool = pool
-        self._outcome = outcome
-        self._clock = clock
         self._loop = loop
-        self._tried: list[int] = []
+        self._random = random
+        self._winner: Attempt | None = None
+        self._race: Race | None = None
+        self._route = Route(world, exchange.model, pool)
+        self._deadline_s = 0.0  # of all attempts together; the first backend's limit counts
 
     async def run(self) -> None:
         """Leave the answer in the outcome, or raise what went wrong."""
-        loop, exchange, outcome = self._loop, self._exchange, self._outcome
-        outcome.request_body = self._body
-        deadline_s = 0.0  # of all attempts together; the first backend's limit counts
+        self.outcome.request_body = self._body
         while True:
-            backend = self._choose()
-            deadline_s = deadline_s or loop.time() + backend.upstream.total_s
             try:
-                await self._attempt(backend, deadline_s)
-            except UpstreamError as error:
-                outcome.cost_nothing |= error.reason is Reason.UPSTREAM_UNREACHABLE
-                decision = may_retry(
-                    reason=error.reason,
-                    status=error.upstream_status,
-                    attempts=exchange.attempts,
-                    content_sent=outcome.streaming,
-                    other_backend=len(set(self._tried)) < len(self._pool.backends),
-                    time_left_s=deadline_s - loop.time(),
-                )
-                if not decision.retry:
+                await self._serve()
+            except PodiumError as error:
+                if self.outcome.streaming:
                     raise
-                if decision is RetryDecision.RETRY and len(self._pool.backends) == 1:
-                    self._tried.clear()
+                if self._loop.time() >= self._deadline_s > 0 or not self._route.go_on(error, self.exchange):
+                    if give_fixed_answer(self._route.first, error, self.exchange, self.face, self.outcome):
+                        return
+                    raise
             else:
                 return
 
-    def _choose(self) -> Backend:
-        """The next backend in turn that this exchange has not tried."""
-        pool = self._pool
-        index = pool.rotation.choose(pool.backends, self._tried, keep_turn=self._exchange.attempts > 0)
-        assert index is not None, "may_retry allows a retry only where a backend is left"
-        self._tried.append(index)
-        return pool.backends[index]
+    async def _serve(self) -> None:
+        """Call the backends of the route's current model until one answers or trying again is over."""
+        route, exchange = self._route, self.exchange
+        pool = route.pool
+        retries = pool.failure.retries
+        kind = AttemptKind.FALLBACK if route.is_fallback else AttemptKind.FIRST
+        tried: list[Backend] = []
+        pool.retry_budget.deposit(self.clock.monotonic_ns())
+        pick = pool.choose((), self._facts())
+        if pick is None:
+            raise self._nobody(pool)
+        while True:
+            try:
+                await self._attempt(pick, kind, tried)
+            except UpstreamError as error:
+                tried.append(pick.backend)
+                decision = may_retry(
+                    reason=error.reason,
+                    status=error.upstream_status,
+                    attempts=len(tried),
+                    max_attempts=retries.attempts,
+                    content_sent=self.outcome.streaming,
+                    other_backend=pool.others(tried),
+                    time_left_s=self._deadline_s - self._loop.time(),
+                )
+                again = await self._again(decision, tried) if decision.retry else None
+                if again is None:
+                    raise
+                pick, kind = again, AttemptKind.RETRY
+            else:
+                exchange.served_model = route.model if route.is_fallback else ""
+                return
 
-    async def _attempt(self, backend: Backend, deadline_s: float) -> None:
-        exchange, upstream = self._exchange, backend.upstream
-        exchange.provider = upstream.provider
-        exchange.backend = upstream.label
+    async def _again(self, decision: RetryDecision, tried: list[Backend]) -> Pick | None:
+        """The backend for another try, if there is one and the budget allows it. The same one gets a little time."""
+        pool = self._route.pool
+        if not pool.retry_budget.withdraw(self.clock.monotonic_ns()).allowed:
+            return None
+        pick = pool.choose(tried, self._facts())
+        if pick is None and decision is RetryDecision.RETRY:
+            await asyncio.sleep(pool.backoff.delay_s(len(tried), self._random()))
+            pick = pool.choose((), self._facts())
+        return pick
+
+    async def _attempt(self, pick: Pick, kind: AttemptKind, tried: list[Backend]) -> None:
+        attempt = self._attempt_at(pick, kind)
+        if not self._deadline_s:
+            limit_s = pick.backend.upstream.total_s
+            wanted_s = self.exchange.timeout_s
+            self._deadline_s = self._loop.time() + (min(limit_s, wanted_s) if wanted_s else limit_s)
+        hedger = self._route.pool.hedger(stream=self.exchange.stream)
+        plan = hedger.plan(self.clock.monotonic_ns()) if hedger is not None else None
+        if hedger is None or plan is None or plan.delay_s is None:
+            await attempt.run(self._upstream_headers(), self._deadline_s)
+            return
+
+        def second() -> Attempt | None:
+            if not self._route.pool.others([*tried, pick.backend]) or not hedger.start(self.clock.monotonic_ns()):
+                return None
+            other = self._route.pool.choose([*tried, pick.backend], self._facts())
+            if other is None:
+                return None
+            self.exchange.hedges += 1
+            return self._attempt_at(other, AttemptKind.HEDGE)
+
+        self._race = Race(lambda one: one.run(self._upstream_headers(), self._deadline_s))
+        await self._race.run(attempt, plan.delay_s, second)
+
+    def _attempt_at(self, pick: Pick, kind: AttemptKind) -> Attempt:
+        backend, exchange = pick.backend, self.exchange
+        hide_usage = exchange.stream and backend.upstream.reports_stream_usage and not self._request.wants_stream_usage
+        try:
+            body = self._body_for(backend, include_usage=hide_usage)
+        except BaseException:
+            backend.state.leave(pick.probes, None, self.clock.monotonic_ns(), first_content_ms=0.0)
+            raise
+        attempt = Attempt(self, self._route.pool, pick, kind, model=self._route.model, body=body, hide_usage=hide_usage)
+        self.outcome.attempts.append(attempt)
         exchange.attempts += 1
-        if backend.price is not None:
-            exchange.price = backend.price.name
-        self._outcome.backend = backend
-        self._outcome.cost_nothing = False
-        hide_usage = exchange.stream and upstream.reports_stream_usage and not self._request.wants_stream_usage
-        body = self._body_for(backend, include_usage=hide_usage)
-        exchange.upstream_at_ns = self._clock.monotonic_ns()
-        answer = await upstream.call(exchange.endpoint, body, headers=self._trace_headers(), deadline_s=deadline_s)
-        error = refusal(answer, streamed=exchange.stream)
-        if error is not None:
-            answer.close()
-            self._outcome.cost_nothing = True
-            raise error
-        if exchange.stream:
-            await self._relay(answer, hide_usage=hide_usage)
-        else:
-            self._take(answer)
+        exchange.upstream_at_ns = attempt.started_at_ns
+        self._note(attempt)
+        return attempt
+
+    def _note(self, attempt: Attempt) -> None:
+        """This attempt is the one that the exchange speaks of: the last one made, or the one that won."""
+        exchange, backend = self.exchange, attempt.backend
+        exchange.provider = backend.upstream.provider
+        exchange.backend = backend.upstream.label
+        exchange.version = self._route.pool.label
+        exchange.why = attempt.why
+        exchange.price = backend.price.name if backend.price is not None else ""
+        self.outcome.attempt = attempt
 
     def _body_for(self, backend: Backend, *, include_usage: bool) -> bytes:
         """The request as this backend gets it; the caller's own bytes when nothing has to change."""
+        pool, overrides = self._route.pool, self._route.overrides
         name = backend.upstream.model
         rename = name if name != self._request.model else None
-        if rename is None and not include_usage and not self._pool.changes:
+        if rename is None and not include_usage and not pool.changes and not overrides:
             return self._body
-        change = self._pool.change
-        return rewrite_request(
+        change = pool.change
+        return self.face.rewrite_request(
             self._body,
             Change(
                 model=rename,
                 defaults=change.defaults,
                 system_message=change.system_message,
                 include_usage=include_usage,
+                overrides=overrides,
             ),
         )
 
-    def _trace_headers(self) -> Headers:
-        trace = self._exchange.trace
+    def _facts(self) -> CallFacts:
+        """What a balancing strategy may know of this call."""
+        pool, exchange = self._route.pool, self.exchange
+        prefix = b""
+        if pool.takes_prefix:
+            start = max(self._body.find(b'"messages"'), self._body.find(b'"prompt"'), 0)
+            prefix = self._body[start : start + _PREFIX_BYTES]
+        session = ""
+        if pool.takes_session:
+            named = self.caller.headers.get(b"x-podium-session")
+            session = named.decode("latin-1")[:256] if named else exchange.user
+        return CallFacts(self.clock.monotonic_ns(), exchange.tenant, session, prefix, self._random())
+
+    def _nobody(self, pool: Pool) -> PodiumError:
+        """No backend can be called: rate limits of the accounts, or failures."""
+        now_ns = self.clock.monotonic_ns()
+        retry_after_s = pool.back_in_s(now_ns)
+        if pool.backends and all(pool.out(one, now_ns) is Out.ACCOUNT_LEFT_ALONE for one in pool.backends):
+            return UpstreamError(
+                "The model's provider has too many requests.",
+                reason=Reason.UPSTREAM_RATE_LIMITED,
+                status=429,
+                retry_after_s=retry_after_s,
+            )
+        return Unavailable(
+            f"No backend serves the model {self.exchange.model!r} right now.",
+            reason=Reason.NO_BACKEND,
+            retry_after_s=retry_after_s,
+            hint="`podium doctor` says which backends are out, and why.",
+        )
+
+    def _upstream_headers(self) -> Headers:
+        exchange, headers = self.exchange, b""
+        if exchange.timeout_s:
+            left_ms = max(1, int((self._deadline_s - self._loop.time()) * 1000))
+            headers = b"x-podium-timeout-ms: %d\r\n" % left_ms
+        if exchange.endpoint == "messages" and (beta := self.caller.headers.get(b"anthropic-beta")) is not None:
+            headers += b"anthropic-beta: %b\r\n" % beta
+        trace = exchange.trace
         if trace is None:
-            return b""
+            return headers
         span = replace(trace, span_id=upstream_span_id(trace.span_id))
         state = f"tracestate: {trace.tracestate}\r\n" if trace.tracestate else ""
-        return f"traceparent: {span.traceparent}\r\n{state}".encode()
+        return headers + f"traceparent: {span.traceparent}\r\n{state}".encode()
 
-    def _take(self, answer: Answer) -> None:
-        """A whole answer."""
-        exchange, outcome = self._exchange, self._outcome
-        try:
-            usage = read_answer_usage(answer.body)
-        except ValueError:
-            raise UpstreamFailed("The model's server sent no JSON.", reason=Reason.UPSTREAM_INVALID) from None
-        outcome.usage = usage
-        outcome.body = answer.body
-        outcome.headers = self._headers(JSON)
-        outcome.bytes_out = len(answer.body)
-        exchange.status = 200
-        self._first_byte()
+    # podium.gateway.attempt.Course
 
-    async def _relay(self, answer: Answer, *, hide_usage: bool) -> None:
-        """A streamed answer."""
-        outcome = self._outcome
-        relay = StreamRelay(
-            answer, self._caller, self._headers(_EVENT_STREAM), hide_usage=hide_usage, committed_at=self._committed
-        )
-        try:
-            await relay.run()
-        finally:
-            answer.close()
-            outcome.usage = relay.usage
-            outcome.sample = relay.sample() if relay.usage is None else None
-            outcome.bytes_out = relay.bytes_out
-        outcome.tail = DONE
+    def claim(self, attempt: Attempt) -> bool:
+        """The first to have content answers."""
+        if self._winner is None:
+            self._winner = attempt
+            if self._race is not None:
+                self._note(attempt)
+                self._race.won(attempt)
+        return self._winner is attempt
 
-    def _headers(self, kind: Headers) -> Headers:
-        headers, grant = kind + headers_of(self._exchange), self._outcome.grant
-        return headers if grant is None else headers + standing_headers(grant, self._clock.monotonic_ns())
-
-    def _committed(self) -> None:
-        self._outcome.streaming = True
-        self._exchange.status = 200
-        self._first_byte()
-
-    def _first_byte(self) -> None:
-        self._exchange.first_byte_at_ns = self._clock.monotonic_ns()
+    def headers(self, attempt: Attempt, kind: Headers, notes: Headers) -> Headers:
+        """The header lines of the caller's answer."""
+        exchange, grant = self.exchange, self.outcome.grant
+        headers = kind + headers_of(exchange) + answer_headers(attempt, self.outcome.attempts, exchange) + notes
+        return headers if grant is None else headers + standing_headers(grant, self.clock.monotonic_ns())

@@ -5,6 +5,7 @@ Stages that decide at once are in `stages`, the upstream call in `call`, the end
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from random import random
 from typing import Any, Protocol
 
 import structlog
@@ -15,6 +16,7 @@ from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
 from podium.gateway import stages
 from podium.gateway.call import Call
+from podium.gateway.faces import face_of
 from podium.gateway.landing import Landing, Outcome, json_headers
 from podium.gateway.ports import Caller, EventSink, Journal
 from podium.gateway.settings import GatewaySettings
@@ -70,11 +72,13 @@ class Flight:
         """The stages, in order. Screening and caching have their place behind `admit`, when they come."""
         world = self._world()
         principal = self._identify(exchange, caller, world)
-        request, body = await stages.read(exchange, caller)
-        model = stages.permit(exchange, principal, request, world)
+        face = face_of(exchange.endpoint)
+        request, body = await stages.read(exchange, caller, face)
+        stages.permit(exchange, principal, request, world)
         outcome.grant = stages.admit(exchange, principal, request, self._limiter, self._settings, self._clock)
-        pool = stages.choose_pool(exchange, model, world)
-        await Call(exchange, caller, request, body, pool, outcome, self._clock, self._loop).run()
+        pool = stages.choose_pool(exchange, world)
+        clock, loop = self._clock, self._loop
+        await Call(exchange, caller, face, request, body, world, pool, outcome, clock, loop, random).run()
 
     def view(self, exchange: Exchange, caller: Caller, render: View) -> Coroutine[Any, Any, None]:
         """Answer from what the gateway knows, without a model."""
@@ -135,7 +139,7 @@ class Flight:
         return world
 
     def _identify(self, exchange: Exchange, caller: Caller, world: World) -> Principal:
-        authorization = caller.headers.get(b"authorization")
+        authorization = caller.headers.get(b"authorization") or _api_key(caller)
         unix_s = exchange.started_unix_ns / 1e9
         principal = stages.identify(exchange, authorization, world, pepper=self._pepper, unix_s=unix_s)
         stages.permit_endpoint(principal, exchange.endpoint)
@@ -159,6 +163,12 @@ class Flight:
             landing.record(self._journal)
         else:
             landing(None)  # an exchange of nobody costs nobody anything: it is counted, not kept
+
+
+def _api_key(caller: Caller) -> bytes | None:
+    """The key of callers who send it Anthropic's way, as if it had come in the usual one."""
+    key = caller.headers.get(b"x-api-key")
+    return None if key is None else b"Bearer " + key
 
 
 def _interrupted(caller: Caller) -> PodiumError:

@@ -5,8 +5,10 @@ from typing import Protocol
 
 import structlog
 
+from podium.core.clock import Clock
 from podium.core.errors import OperatorError
 from podium.core.snapshot import Snapshot
+from podium.gateway.fleet import Fleet
 from podium.gateway.ports import UpstreamFactory
 from podium.gateway.world import World
 
@@ -28,10 +30,14 @@ class SnapshotSource(Protocol):
 class SnapshotFollower:
     """Holds the current world (podium.gateway.flight.Worlds)."""
 
-    def __init__(self, source: SnapshotSource, upstreams: UpstreamFactory, *, poll_s: float) -> None:
+    def __init__(
+        self, source: SnapshotSource, upstreams: UpstreamFactory, fleet: Fleet, clock: Clock, *, poll_s: float
+    ) -> None:
         self.current: World | None = None
         self._source = source
         self._upstreams = upstreams
+        self._fleet = fleet
+        self._clock = clock
         self._poll_s = poll_s
         self._stamp: object | None = None
 
@@ -59,6 +65,7 @@ class SnapshotFollower:
 
     def install(self, snapshot: Snapshot) -> None:
         """Compile a snapshot and make it the current world; running exchanges keep theirs."""
-        self.current = World(snapshot, self._upstreams)
+        self.current = World(snapshot, self._upstreams, self._fleet, self._clock.monotonic_ns())
         self._upstreams.retire_unused()
+        self._fleet.retire_unused()
         log.info("snapshot_installed", revision=snapshot.revision, models=len(snapshot.models), keys=len(snapshot.keys))

@@ -1,5 +1,7 @@
 """The end of an exchange: recorded first, then the caller gets the last byte, then every view is told."""
 
+from typing import TYPE_CHECKING
+
 from msgspec.structs import replace
 
 from podium.core.errors import MethodNotAllowed, PodiumError, Unavailable
@@ -8,10 +10,12 @@ from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
 from podium.core.usage import Usage
 from podium.gateway.answers import RejectedByUpstream
+from podium.gateway.faces import face_of
 from podium.gateway.ports import Caller, EventSink, Headers, Journal
-from podium.gateway.world import Backend
 from podium.traffic.limits import Grant
-from podium.wire.openai import error_body, error_event
+
+if TYPE_CHECKING:
+    from podium.gateway.attempt import Attempt
 
 __all__ = ["JSON", "Landing", "Outcome", "headers_of", "json_headers"]
 
@@ -22,9 +26,9 @@ _CHALLENGE = b"www-authenticate: Bearer\r\n"
 class Outcome:
     """What a call leaves behind for settling and for the caller. Values that stand at first live on the class."""
 
-    backend: Backend | None = None  # the last one tried
+    attempt: "Attempt | None" = None  # the one that answered, else the last one
     grant: Grant | None = None  # what was taken from limits
-    cost_nothing = True  # no model has worked for it: limits get everything back
+    fixed = False  # the answer is an operator's text: no model made it
     usage: Usage | None = None  # as the upstream reported it
     request_body = b""
     body = b""  # of a whole answer
@@ -33,6 +37,14 @@ class Outcome:
     tail = b""  # the last bytes of a streamed answer, held back
     sample: tuple[str, float] | None = None  # see StreamRelay.sample
     bytes_out = 0
+
+    def __init__(self) -> None:
+        self.attempts: list[Attempt] = []  # in the order in which they were made
+
+    @property
+    def cost_nothing(self) -> bool:
+        """True when no model has worked for it: limits get everything back."""
+        return not any(attempt.worked for attempt in self.attempts)
 
 
 class Landing:
@@ -75,9 +87,10 @@ class Landing:
             else:
                 caller.send(200, outcome.headers, outcome.body)
         elif outcome.streaming:
-            caller.finish(error_event(error))
+            caller.finish(face_of(self._exchange.endpoint).error_event(error))
         else:
-            body = error.body if isinstance(error, RejectedByUpstream) and error.body else error_body(error)
+            rejected = isinstance(error, RejectedByUpstream) and error.body
+            body = rejected or face_of(self._exchange.endpoint).error_body(error, self._exchange.request_id)
             caller.send(error.status, self._error_headers(error), body)
 
     def _error_headers(self, error: PodiumError) -> Headers:

@@ -6,7 +6,17 @@ from typing import Protocol
 from podium.core.event import Event
 from podium.core.resources import Provider
 
-__all__ = ["Answer", "Caller", "EventSink", "Headers", "Journal", "Upstream", "UpstreamFactory"]
+__all__ = [
+    "Answer",
+    "Caller",
+    "EventSink",
+    "Headers",
+    "HealthSource",
+    "HealthView",
+    "Journal",
+    "Upstream",
+    "UpstreamFactory",
+]
 
 Headers = bytes  # header lines, each ended by CRLF; names in lower case
 
@@ -57,6 +67,10 @@ class Answer(Protocol):
         """True for an event stream, which is still to come."""
 
     @property
+    def notes(self) -> Headers:
+        """Header lines for the caller: what a translation left out, say."""
+
+    @property
     def body(self) -> bytes:
         """The whole body of an answer that is not streamed."""
 
@@ -96,6 +110,10 @@ class Upstream(Protocol):
         """True when it may be asked for usage on every stream."""
 
     @property
+    def endpoints(self) -> frozenset[str]:
+        """What it can be called with."""
+
+    @property
     def total_s(self) -> float:
         """How long one exchange may take, all attempts together."""
 
@@ -114,6 +132,27 @@ class UpstreamFactory(Protocol):
 
     def retire_unused(self) -> None:
         """Give up the connections of what was not asked for since the last time; running calls finish."""
+
+
+class HealthView(Protocol):
+    """What active checks of a provider say."""
+
+    @property
+    def usable(self) -> bool:
+        """False when calls should go elsewhere."""
+
+    def explain(self) -> str:
+        """A sentence for operators."""
+
+
+class HealthSource(Protocol):
+    """Checks providers."""
+
+    def view(self, account: str, spec: Provider) -> HealthView | None:
+        """What is known of an account's health; None: nobody checks it."""
+
+    def retire_unused(self) -> None:
+        """End the checks of accounts that were not asked for since the last time."""
 
 
 class Journal(Protocol):

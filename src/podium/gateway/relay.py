@@ -14,8 +14,9 @@ from collections.abc import Callable
 from podium.core.errors import UpstreamFailed
 from podium.core.reasons import Reason
 from podium.core.usage import Usage
+from podium.gateway.faces import Face
 from podium.gateway.ports import Answer, Caller, Headers
-from podium.wire.openai import StreamEvent, read_stream_event
+from podium.wire.openai import StreamEvent
 from podium.wire.sse import SseFramer, split_events
 
 __all__ = ["StreamRelay"]
@@ -25,16 +26,22 @@ _SAMPLE_BYTES = 8 * 1024  # of a stream, kept to estimate its tokens when the up
 
 
 class StreamRelay:
-    """Relays one attempt's stream. `committed` once a byte of it has gone to the caller."""
+    """Relays one attempt's stream. `committed` once a byte of it has gone to the caller.
+
+    `begin` is asked for the head of the caller's answer at the first content; None: somebody else answers, and
+    nothing of this stream is wanted.
+    """
 
     __slots__ = (
         "_answer",
+        "_begin",
         "_caller",
-        "_committed_at",
+        "_face",
         "_framer",
-        "_headers",
         "_held",
         "_hide_usage",
+        "_needs_reading",
+        "_read_event",
         "_sample",
         "_sample_size",
         "bytes_out",
@@ -42,22 +49,26 @@ class StreamRelay:
         "done",
         "events",
         "finished",
+        "unwanted",
         "usage",
     )
 
     def __init__(
-        self, answer: Answer, caller: Caller, headers: Headers, *, hide_usage: bool, committed_at: Callable[[], None]
+        self, answer: Answer, caller: Caller, face: Face, *, hide_usage: bool, begin: Callable[[], Headers | None]
     ) -> None:
         self._answer = answer
         self._caller = caller
-        self._headers = headers
+        self._face = face
+        self._read_event = face.stream_reader()
+        self._needs_reading = face.needs_reading
         self._hide_usage = hide_usage
-        self._committed_at = committed_at
+        self._begin = begin
         self._framer = SseFramer()
         self._held: list[bytes] = []
         self._sample: list[bytes] = []
         self._sample_size = 0
         self.committed = False
+        self.unwanted = False
         self.done = False
         self.finished = False
         self.events = 0
@@ -67,6 +78,8 @@ class StreamRelay:
     async def run(self) -> None:
         """Relay until the end; UpstreamFailed or UpstreamTimeout when the stream breaks."""
         await self._answer.relay(self.feed)
+        if self.unwanted:
+            return
         if not self.done and not self.finished:
             raise UpstreamFailed("The model's server ended the stream too early.", reason=Reason.UPSTREAM_BROKEN)
         self._commit()
@@ -79,12 +92,12 @@ class StreamRelay:
         if self._sample_size < _SAMPLE_BYTES:
             self._sample.append(block)
             self._sample_size += len(block)
-        if self.committed and not _needs_reading(block):
+        if self.committed and not self._needs_reading(block):
             self.events += block.count(b"\ndata:") + block.startswith(b"data:")  # text has no bare line ends
             self._write(block)
         else:
             self._read(block)
-        return not self.done
+        return not (self.done or self.unwanted)
 
     def _write(self, block: bytes) -> None:
         self.bytes_out += len(block)
@@ -118,7 +131,7 @@ class StreamRelay:
 
     def _understand(self, raw: bytes) -> StreamEvent:
         try:
-            event = read_stream_event(raw)
+            event = self._read_event(raw)
         except ValueError:
             message = "The model's server sent an event that is not JSON."
             raise UpstreamFailed(message, reason=Reason.UPSTREAM_INVALID) from None
@@ -135,32 +148,25 @@ class StreamRelay:
         """Begin the caller's answer with what was held."""
         if self.committed:
             return
+        headers = self._begin()
+        if headers is None:
+            self.unwanted = True
+            return
         self.committed = True
-        self._committed_at()
-        self._caller.start(200, self._headers)
+        self._caller.start(200, headers)
         self._caller.on_room(self._answer.resume)
         self._write(b"".join(self._held))
         self._held.clear()
 
     def sample(self) -> tuple[str, float]:
         """Text from the start of the answer, and how many times as long the whole answer is, about."""
-        texts, events = [], 0
+        texts, events, read = [], 0, self._face.stream_reader()
         for raw in split_events(b"".join(self._sample)):
             try:
-                event = read_stream_event(raw)
+                event = read(raw)
             except ValueError:
                 break
             if event.has_content:
                 events += 1
                 texts.append(event.text)
         return "".join(texts), max(1.0, self.events / events) if events else 0.0
-
-
-def _needs_reading(block: bytes) -> bool:
-    """True when a block may hold more than content. Cheap on purpose: this is asked for each block of each stream."""
-    return (
-        b"[DONE]" in block
-        or b'"error"' in block
-        or (b'"usage"' in block and block.count(b'"usage"') != block.count(b'"usage":null'))
-        or (b'"finish_reason"' in block and block.count(b'"finish_reason"') != block.count(b'"finish_reason":null'))
-    )

@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
+
 from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
 from podium.core.usage import Usage
 from podium.economics.estimate import TokenCounter, estimate_input_tokens
+from podium.gateway.faces import face_of
 from podium.gateway.landing import Outcome
-from podium.wire.openai import answer_text, request_text
+from podium.gateway.trail import given_up, trail_of
 
 __all__ = ["settle"]
 
@@ -23,7 +26,7 @@ async def settle(exchange: Exchange, outcome: Outcome) -> None:
     """Take the upstream's usage, or count tokens ourselves where it reported none; then the cost."""
     if outcome.usage is not None:
         exchange.usage = outcome.usage
-    elif outcome.cost_nothing:
+    elif outcome.cost_nothing or outcome.fixed:
         pass
     elif exchange.reason is Reason.CLIENT_GONE and not outcome.streaming:
         # What the model did is not known; how long its input was is, about.
@@ -31,19 +34,34 @@ async def settle(exchange: Exchange, outcome: Outcome) -> None:
         exchange.usage = Usage(input_tokens=given, estimated=True)
     elif exchange.error is None or outcome.streaming:
         exchange.usage = await asyncio.get_running_loop().run_in_executor(_thread, _count, exchange, outcome)
-    if outcome.backend is not None and outcome.backend.price is not None:
-        exchange.cost_nanousd = outcome.backend.price.cost_nanousd(exchange.usage)
+    attempt = outcome.attempt
+    if attempt is not None and attempt.backend.price is not None:
+        exchange.cost_nanousd = attempt.backend.price.cost_nanousd(exchange.usage)
+    if len(outcome.attempts) > 1:
+        _settle_several(exchange, outcome)
+
+
+def _settle_several(exchange: Exchange, outcome: Outcome) -> None:
+    """Each call's own record; and what given up calls cost, though nobody saw their answers."""
+    exchange.trail = trail_of(exchange, outcome.attempts, outcome.attempt)
+    for attempt, usage in given_up(outcome.attempts, outcome.attempt):
+        price = attempt.backend.price
+        exchange.cost_nanousd += 0 if price is None else price.cost_nanousd(usage)
+        exchange.usage = msgspec.structs.replace(
+            exchange.usage, input_tokens=exchange.usage.input_tokens + usage.input_tokens, estimated=True
+        )
 
 
 def _count(exchange: Exchange, outcome: Outcome) -> Usage:
     _counter.load()  # does nothing but the first time
+    face = face_of(exchange.endpoint)
     output = 0.0
     if outcome.sample is not None:
         text, factor = outcome.sample
         output = _counter.count(text) * factor
     elif outcome.body and exchange.endpoint != "embeddings":
-        output = _count_text(answer_text, outcome.body)
-    given = _count_text(request_text, outcome.request_body)
+        output = _count_text(face.answer_text, outcome.body)
+    given = _count_text(face.request_text, outcome.request_body)
     return Usage(input_tokens=given, output_tokens=round(output), estimated=True)
 
 

@@ -17,19 +17,21 @@ from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
 from podium.core.resources import Model
 from podium.core.snapshot import KeyEntry
-from podium.delivery.choose import choose_version
 from podium.economics.estimate import estimate_input_tokens
+from podium.gateway.faces import Face, Request
+from podium.gateway.pool import Pool
 from podium.gateway.ports import Caller
 from podium.gateway.settings import GatewaySettings
-from podium.gateway.world import Pool, Principal, World
+from podium.gateway.world import Principal, World
 from podium.identity.authenticate import authenticate
 from podium.identity.keys import digest_secret, parse_api_key
 from podium.traffic.limits import Grant, Limiter
-from podium.wire.openai import Request, read_request
 
 __all__ = ["admit", "choose_pool", "identify", "model_not_found", "permit", "permit_endpoint", "read"]
 
 _MAX_USER_CHARACTERS = 128
+_TIMEOUT_HEADER = b"x-podium-timeout-ms"
+_MAX_TIMEOUT_DIGITS = 8
 _KEY_HINT = "Send `Authorization: Bearer pk_…`; `podium keys create` makes a key."
 _KEY_MESSAGES = {
     Reason.INVALID_API_KEY: "The API key is not known.",
@@ -66,16 +68,21 @@ def _proven_key(authorization: bytes, world: World, *, pepper: bytes, unix_s: fl
 
 
 def permit_endpoint(principal: Principal, endpoint: str) -> None:
-    """Forbidden when the key may not use the endpoint at all."""
+    """Forbidden when the key may not use the endpoint at all. Who may chat may do so in either dialect."""
     reason = principal.permissions.permit(endpoint, "")
+    if reason is not Reason.OK and endpoint == "messages":
+        reason = principal.permissions.permit("chat.completions", "")
     if reason is Reason.TENANT_SUSPENDED:
         raise Forbidden("The tenant of this API key is suspended.", reason=reason)
     if reason is not Reason.OK:
         raise Forbidden(f"This API key may not use the endpoint {endpoint}.", reason=reason)
 
 
-async def read(exchange: Exchange, caller: Caller) -> tuple[Request, bytes]:
+async def read(exchange: Exchange, caller: Caller, face: Face) -> tuple[Request, bytes]:
     """The body, and what decisions need of it; InvalidRequest, UnsupportedMediaType, RequestTooLarge."""
+    wanted_ms = caller.headers.get(_TIMEOUT_HEADER)
+    if wanted_ms is not None:
+        exchange.timeout_s = _timeout_s(wanted_ms)
     content_type = caller.headers.get(b"content-type")
     if content_type is not None and not content_type.lower().startswith(b"application/json"):
         raise UnsupportedMediaType(
@@ -83,10 +90,17 @@ async def read(exchange: Exchange, caller: Caller) -> tuple[Request, bytes]:
         )
     body = await caller.read_body()
     exchange.bytes_in = len(body)
-    request = read_request(exchange.endpoint, body)
+    request = face.read_request(body)
     exchange.stream = request.stream is True and exchange.endpoint != "embeddings"
     exchange.user = (request.safety_identifier or request.user or "")[:_MAX_USER_CHARACTERS]
     return request, body
+
+
+def _timeout_s(wanted_ms: bytes) -> float:
+    text = wanted_ms.strip()
+    if not (text.isdigit() and 0 < len(text) <= _MAX_TIMEOUT_DIGITS and int(text)):
+        raise InvalidRequest(f"`{_TIMEOUT_HEADER.decode()}` must be a whole number of milliseconds above 0.")
+    return int(text) / 1000
 
 
 def permit(exchange: Exchange, principal: Principal, request: Request, world: World) -> Model:
@@ -99,7 +113,7 @@ def permit(exchange: Exchange, principal: Principal, request: Request, world: Wo
     if found is None or not (may_use(found[0]) or may_use(request.model)):
         raise model_not_found(request.model)
     exchange.model, model = found
-    if exchange.endpoint not in model.endpoints:
+    if not world.serves(exchange.model, exchange.endpoint):
         raise InvalidRequest(
             f"The model {request.model!r} does not serve {exchange.endpoint}; it serves {', '.join(model.endpoints)}.",
             reason=Reason.ENDPOINT_NOT_SUPPORTED,
@@ -141,10 +155,9 @@ def admit(
     return outcome
 
 
-def choose_pool(exchange: Exchange, model: Model, world: World) -> Pool:
+def choose_pool(exchange: Exchange, world: World) -> Pool:
     """The version that serves; Unavailable when it has no backend that could be called."""
-    version, _ = choose_version(model)
-    pool = world.pool(version)
+    pool = world.pool(exchange.model)
     if pool is None or not pool.backends:
         raise Unavailable(
             f"No backend serves the model {exchange.model!r} right now.",

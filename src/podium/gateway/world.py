@@ -3,22 +3,21 @@
 import math
 from collections.abc import Mapping
 
-import msgspec
-
-from podium.core.resources import BackendSpec, Model, Version
+from podium.core.resources import BackendSpec, Model
 from podium.core.snapshot import KeyEntry, Snapshot
-from podium.delivery.digest import version_digest
-from podium.economics.price import CompiledPrice, PriceTable
+from podium.delivery.choose import choose_version
+from podium.economics.price import PriceTable
+from podium.gateway.fleet import Fleet
+from podium.gateway.pool import Backend, Pool, pool_label
 from podium.gateway.ports import Upstream, UpstreamFactory
 from podium.identity.permit import CompiledKey
-from podium.traffic.balance import RoundRobin
 from podium.traffic.rules import LimitRule, LimitTable
-from podium.wire.openai import Change
 
-__all__ = ["Backend", "Pool", "Principal", "World"]
+__all__ = ["Principal", "World"]
 
 _MAX_PRINCIPALS = 50_000
 _MAX_PROVEN = 10_000
+_DECLARED_AS = {"messages": "chat.completions"}
 
 
 class Principal:
@@ -32,42 +31,10 @@ class Principal:
         self.rules = rules
 
 
-class Backend:
-    """One callable place of a version, with what a call there costs and changes."""
-
-    __slots__ = ("price", "upstream")
-
-    def __init__(self, upstream: Upstream, price: CompiledPrice | None) -> None:
-        self.upstream = upstream
-        self.price = price
-
-
-class Pool:
-    """A version and the backends that serve it."""
-
-    __slots__ = ("backends", "change", "changes", "label", "rotation")
-
-    def __init__(self, name: str, version: Version, backends: tuple[Backend, ...]) -> None:
-        self.label = f"{name}@{version_digest(version)}"
-        self.backends = backends
-        self.rotation = RoundRobin()
-        self.change = Change(
-            defaults={key: _raw(value) for key, value in version.parameters.items()},
-            system_message=_raw({"role": "system", "content": version.system_prompt})
-            if version.system_prompt
-            else None,
-        )
-        self.changes = bool(self.change.defaults or self.change.system_message)
-
-
-def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
-
-
 class World:
     """Everything that a gateway knows at one revision."""
 
-    def __init__(self, snapshot: Snapshot, upstreams: UpstreamFactory) -> None:
+    def __init__(self, snapshot: Snapshot, upstreams: UpstreamFactory, fleet: Fleet, now_ns: int) -> None:
         self.snapshot = snapshot
         self._keys = {key.id: key for key in snapshot.keys}
         self._limits = LimitTable(snapshot.limit_policies)
@@ -75,10 +42,10 @@ class World:
         self._proven: dict[bytes, tuple[Principal, float]] = {}
         self._names = {name: name for name in snapshot.models}
         self._names |= {alias: name for name, model in snapshot.models.items() for alias in model.aliases}
-        prices = PriceTable(snapshot.prices)
-        self._pools = {
-            name: Pool(name, version, _backends(version.backends, snapshot, upstreams, prices))
-            for name, version in snapshot.versions.items()
+        compiler = _Compiler(snapshot, upstreams, fleet, now_ns)
+        self._pools = {name: compiler.pool(name, model) for name, model in snapshot.models.items()}
+        self.fallback_rules = {
+            name: pool.fallbacks for name, pool in self._pools.items() if pool is not None and pool.fallbacks
         }
 
     def key(self, key_id: str) -> KeyEntry | None:
@@ -117,27 +84,63 @@ class World:
         own = self._names.get(name)
         return None if own is None else (own, self.snapshot.models[own])
 
+    def serves(self, model: str, endpoint: str) -> bool:
+        """Whether a model is declared for an endpoint; Messages are chats."""
+        return _DECLARED_AS.get(endpoint, endpoint) in self.snapshot.models[model].endpoints
+
     @property
     def models(self) -> Mapping[str, Model]:
         """All models by their own names."""
         return self.snapshot.models
 
-    def pool(self, version: str) -> Pool | None:
-        """The version's pool."""
-        return self._pools.get(version)
+    def pool(self, model: str) -> Pool | None:
+        """The pool of the version that serves a model; None when it names none."""
+        return self._pools.get(model)
+
+    def pools(self) -> Mapping[str, Pool]:
+        """All pools by their models."""
+        return {name: pool for name, pool in self._pools.items() if pool is not None}
 
     def upstreams(self) -> list[Upstream]:
-        """Every upstream that a version names."""
-        return [backend.upstream for pool in self._pools.values() for backend in pool.backends]
+        """Every upstream that a version in use names."""
+        return [backend.upstream for pool in self.pools().values() for backend in pool.backends]
 
 
-def _backends(
-    specs: tuple[BackendSpec, ...], snapshot: Snapshot, upstreams: UpstreamFactory, prices: PriceTable
-) -> tuple[Backend, ...]:
-    backends = []
-    for spec in specs:
-        provider = snapshot.providers.get(spec.provider)
-        upstream = upstreams.upstream(spec.provider, provider, spec.model) if provider is not None else None
-        if upstream is not None:
-            backends.append(Backend(upstream, prices.find(spec.provider, spec.model)))
-    return tuple(backends)
+class _Compiler:
+    """Makes the pools of one snapshot."""
+
+    def __init__(self, snapshot: Snapshot, upstreams: UpstreamFactory, fleet: Fleet, now_ns: int) -> None:
+        self._snapshot = snapshot
+        self._upstreams = upstreams
+        self._fleet = fleet
+        self._now_ns = now_ns
+        self._prices = PriceTable(snapshot.prices)
+
+    def pool(self, name: str, model: Model) -> Pool | None:
+        version_name, _ = choose_version(model)
+        version = self._snapshot.versions.get(version_name)
+        if version is None:
+            return None
+        label = pool_label(version_name, version)
+        made = (self._backend(name, model, label, spec) for spec in version.backends)
+        backends = tuple(backend for backend in made if backend is not None)
+        memory = self._fleet.memory(f"{name} {version_name}")
+        return Pool(model, label, version, backends, self._fleet, memory, self._now_ns)
+
+    def _backend(self, name: str, model: Model, label: str, spec: BackendSpec) -> Backend | None:
+        """None when it cannot be called; the reason is in the log."""
+        provider = self._snapshot.providers.get(spec.provider)
+        upstream = self._upstreams.upstream(spec.provider, provider, spec.model) if provider is not None else None
+        if provider is None or upstream is None:
+            return None
+        local = provider.protocol == "local"  # each of our workers stands for itself, and is watched
+        account_name = f"{spec.provider}/{spec.model}" if local else spec.provider
+        account = self._fleet.account(account_name, provider, self._now_ns)
+        key = f"{name} {spec.provider}/{spec.model}"
+        state = self._fleet.backend(key, account, None if local else model.failure.breaker, self._now_ns)
+        price = self._prices.find(spec.provider, spec.model)
+        load = state.load
+        load.weight = spec.weight
+        load.region = provider.region if spec.region is None else spec.region
+        load.price = None if price is None else price.blended_nanousd
+        return Backend(upstream, price, state, label)

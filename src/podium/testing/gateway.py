@@ -9,6 +9,7 @@ from podium.core.event import Event, decode_event
 from podium.core.resources import BackendSpec, LimitPolicy, Model, Price, Provider, Tenant, Timeouts, Version
 from podium.core.snapshot import KeyEntry, KeySecret, Snapshot
 from podium.core.trace import Sampler
+from podium.gateway.fleet import Fleet
 from podium.gateway.flight import Flight
 from podium.gateway.follow import SnapshotFollower
 from podium.gateway.settings import GatewaySettings
@@ -152,7 +153,7 @@ async def running_gateway(
     """A gateway that serves `snapshot` (None: `gateway_snapshot()`) on a free loopback port."""
     clock = clock or SystemClock()
     providers = Providers(workers or LocalWorkers({}, ""))
-    follower = SnapshotFollower(_NoSource(), providers, poll_s=1.0)
+    follower = SnapshotFollower(_NoSource(), providers, Fleet(), SystemClock(), poll_s=1.0)
     follower.install(snapshot or gateway_snapshot())
     journal, events = MemoryJournal(), _EventList()
     flight = Flight(

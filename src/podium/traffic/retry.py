@@ -49,6 +49,7 @@ def may_retry(  # noqa: PLR0911 - one line a rule
     reason: Reason,
     status: int | None = None,
     attempts: int,
+    max_attempts: int = MAX_ATTEMPTS,
     content_sent: bool,
     surely_unsent: bool = False,
     idempotent: bool = True,
@@ -57,15 +58,15 @@ def may_retry(  # noqa: PLR0911 - one line a rule
 ) -> RetryDecision:
     """Whether and where to call again.
 
-    `status`: the upstream's, when it answered. `attempts`: calls made so far, this one too. `content_sent`:
-    a byte of the answer went to the caller; after that, never. `surely_unsent`: the upstream cannot have read
+    `status`: the upstream's, when it answered. `attempts`: calls made so far, this one too; `max_attempts`:
+    how many there may be. `content_sent`: a byte of the answer went to the caller; after that, never. `surely_unsent`: the upstream cannot have read
     the whole request. `idempotent`: doing it twice harms nobody (chat, completions and embeddings only cost).
     `other_backend`: one that was not tried yet is there.
     """
     decision = _AFTER.get(reason) or _AFTER.get((reason, status or 0), RetryDecision.NOT_RETRYABLE)
     if content_sent:
         return RetryDecision.CONTENT_SENT
-    if attempts >= MAX_ATTEMPTS:
+    if attempts >= max_attempts:
         return RetryDecision.ATTEMPTS_USED
     if not decision.retry:
         return decision

@@ -1,25 +1,44 @@
 """Which of this machine's workers are up, as seen by asking each for its health once a second."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from podium.core.errors import PodiumError
 from podium.upstreams.pool import Origin, Pool
 
-__all__ = ["WorkerWatch"]
+__all__ = ["WorkerHealth", "WorkerWatch"]
 
 _INTERVAL_S = 1.0
 _TIMEOUT_S = 5.0
 _OK = 200
 
 
+class WorkerHealth:
+    """One worker as it was last seen (podium.gateway.ports.HealthView)."""
+
+    __slots__ = ("usable",)
+
+    def __init__(self) -> None:
+        self.usable = True  # until somebody has looked
+
+    def explain(self) -> str:
+        """A sentence for operators."""
+        return "The worker answers." if self.usable else "The worker does not answer: it is starting, or down."
+
+
 class WorkerWatch:
-    """Asks the workers. `up` is what the last round saw."""
+    """Asks the workers. `up` is what the last round saw; `on_change` is called when that changes."""
 
     def __init__(self, urls: Mapping[str, str]) -> None:
         self._urls = urls
         self.up = dict.fromkeys(urls, False)
+        self.on_change: Callable[[], None] = lambda: None
+        self._health = {model: WorkerHealth() for model in urls}
+
+    def view(self, model: str) -> WorkerHealth | None:
+        """The health of a model's worker; None when it has none."""
+        return self._health.get(model)
 
     async def run(self) -> None:
         """Ask, forever."""
@@ -40,9 +59,16 @@ class WorkerWatch:
                 try:
                     answer = await pool.call(request, deadline_s=loop.time() + _TIMEOUT_S)
                     answer.close()
-                    self.up[model] = answer.status == _OK
+                    self._saw(model, up=answer.status == _OK)
                 except PodiumError:
-                    self.up[model] = False
+                    self._saw(model, up=False)
                 await asyncio.sleep(_INTERVAL_S)
         finally:
             pool.close()
+
+    def _saw(self, model: str, *, up: bool) -> None:
+        health = self._health[model]
+        changed = health.usable != up
+        self.up[model] = health.usable = up
+        if changed:
+            self.on_change()

@@ -25,6 +25,8 @@ __all__ = [
     "error_event",
     "model_list",
     "model_object",
+    "needs_reading",
+    "override_fields",
     "read_answer_usage",
     "read_request",
     "read_stream_event",
@@ -123,6 +125,7 @@ class Change(msgspec.Struct, frozen=True):
     defaults: dict[str, msgspec.Raw] = {}  # set where the caller did not set the field
     system_message: msgspec.Raw | None = None  # put before the messages of a chat
     include_usage: bool = False  # ask for the usage event of a stream
+    overrides: dict[str, msgspec.Raw] = {}  # set whatever the caller set; null removes the field
 
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -145,6 +148,7 @@ def _rewritten(body: bytes, change: Change) -> bytes:
         fields["model"] = msgspec.Raw(_encode(change.model))
     for name, value in change.defaults.items():
         fields.setdefault(name, value)
+    override_fields(fields, change.overrides)
     if change.system_message is not None and "messages" in fields:
         fields["messages"] = msgspec.Raw(_encode([change.system_message, *_decode_list(fields["messages"])]))
     if change.include_usage:
@@ -152,6 +156,15 @@ def _rewritten(body: bytes, change: Change) -> bytes:
         given = _decode_fields(options) if options is not None and bytes(options) != b"null" else {}
         fields["stream_options"] = msgspec.Raw(_encode(given | {"include_usage": msgspec.Raw(b"true")}))
     return _encode(fields)
+
+
+def override_fields(fields: dict[str, msgspec.Raw], overrides: dict[str, msgspec.Raw]) -> None:
+    """Set fields of a request whatever the caller set; null removes one."""
+    for name, value in overrides.items():
+        if bytes(value) == b"null":
+            fields.pop(name, None)
+        else:
+            fields[name] = value
 
 
 _MOST_TOKENS = 10**12  # of one exchange; more is nonsense, and no ledger could keep it
@@ -272,6 +285,16 @@ def read_stream_event(event: bytes) -> StreamEvent:
         usage=chunk.usage.to_usage() if chunk.usage is not None else None,
         usage_only=chunk.usage is not None and not chunk.choices,
         error=said if said not in {b"", b"null"} else None,
+    )
+
+
+def needs_reading(block: bytes) -> bool:
+    """True when a block of events may hold more than content. Cheap: asked for each block of each stream."""
+    return (
+        b"[DONE]" in block
+        or b'"error"' in block
+        or (b'"usage"' in block and block.count(b'"usage"') != block.count(b'"usage":null'))
+        or (b'"finish_reason"' in block and block.count(b'"finish_reason"') != block.count(b'"finish_reason":null'))
     )
 
 

@@ -49,7 +49,7 @@ async def test_processes_that_start_together_migrate_once(open_at, bare_url):
     ("damage", "complaint"),
     [
         ("UPDATE alembic_version SET version_num = '9999'", "schema `9999`, which this Podium does not know"),
-        ("INSERT INTO alembic_version VALUES ('0002')", "more than one schema version"),
+        ("INSERT INTO alembic_version VALUES ('9999')", "more than one schema version"),
         ("DELETE FROM alembic_version", "no schema version"),
         ("DROP TABLE alembic_version", "no schema version"),
         ("DROP TABLE leases", "no table `leases`"),

@@ -142,6 +142,18 @@ def test_model_and_defaults_are_set_where_the_caller_left_them_open():
     }
 
 
+def test_overrides_count_more_than_what_the_caller_set():
+    overrides = {
+        "max_completion_tokens": msgspec.Raw(b"9"),
+        "stop": msgspec.Raw(b"null"),
+        "temperature": msgspec.Raw(b"0"),
+        "n": msgspec.Raw(b"3"),
+    }
+    body = said(b'"temperature":0.25', b'"stop_sequences":["a"]')
+    changed = json.loads(rewrite_request(body, Change(overrides=overrides)))
+    assert changed == json.loads(said()) | {"max_tokens": 9, "temperature": 0}
+
+
 @pytest.mark.parametrize(
     ("given", "system"),
     [

@@ -25,9 +25,11 @@ SUMS = ("exchanges", "errors", *_TOKENS, "estimated_exchanges", "cost_nanousd")
 
 _FIELDS = msgspec.structs.fields(Event)
 _INDEX = {field.name: index for index, field in enumerate(_FIELDS)}
+assert _FIELDS[-1].name == "trail", "`row_of` takes it for the last one"
 assert tuple(_INDEX) == tuple(exchanges.columns.keys()), "tables.exchanges must follow the order of Event"
 assert tuple(usage_hours.columns.keys()) == ("hour_unix_s", *USAGE_KEYS, *SUMS)
 
+_encode = msgspec.json.Encoder().encode
 _STARTED = _INDEX["started_unix_ns"]
 _STATUS = _INDEX["status"]
 _ESTIMATED = _INDEX["tokens_estimated"]
@@ -39,7 +41,8 @@ _amounts = itemgetter(*map(_INDEX.__getitem__, (*_TOKENS, "cost_nanousd")))
 
 def row_of(event: Event) -> Row:
     """The event's fields in the table's order, made to fit: one odd event must not stop all others."""
-    row = msgspec.structs.astuple(event)
+    fields = msgspec.structs.astuple(event)
+    row = (*fields[:-1], _encode(event.trail).decode() if event.trail else "")
     numbers = _numbers(row)
     fits = (
         max(numbers) <= _MOST

@@ -130,6 +130,12 @@ exchanges = Table(
     Column("span_id", Text, nullable=False),
     Column("parent_span_id", Text, nullable=False),
     Column("trace_sampled", Boolean, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("served_model", Text, nullable=False, server_default=""),
+    Column("why", Text, nullable=False, server_default=""),
+    Column("hedges", BigInteger, nullable=False, server_default="0"),
+    Column("fallbacks", BigInteger, nullable=False, server_default="0"),
+    Column("trail", Text, nullable=False, server_default=""),  # JSON of podium.core.event.AttemptRecord's; or empty
     Index(None, "started_unix_ns"),
 )
 

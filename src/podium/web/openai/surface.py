@@ -21,6 +21,7 @@ _CALLS = {
     b"/v1/chat/completions": "chat.completions",
     b"/v1/completions": "completions",
     b"/v1/embeddings": "embeddings",
+    b"/v1/messages": "messages",
 }
 _MODELS = b"/v1/models"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")

@@ -13,7 +13,7 @@ from podium.core.reasons import Reason
 from podium.wire.anthropic.face_errors import error_body, error_event, error_type, mistyped
 from podium.wire.anthropic.face_events import DONE, EventReader, needs_reading, read_answer_usage
 from podium.wire.json_guard import check_text, refuse_duplicate_names
-from podium.wire.openai import Change, encode_json
+from podium.wire.openai import Change, encode_json, override_fields
 
 __all__ = [
     "DONE",
@@ -102,15 +102,17 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_system_message = msgspec.json.Decoder(_SystemMessage).decode
 _decode_system = msgspec.json.Decoder(_System).decode
 
-# Defaults of a version that mean nothing here: `max_tokens` always stands, usage always comes, one answer is made.
-_NO_DEFAULTS = frozenset(("max_completion_tokens", "stream_options", "n"))
+# Names of a version's parameters as a chat has them, and as Messages does. None: it means nothing here, because
+# usage always comes and one answer is made.
+_OWN_NAMES = {"stop": "stop_sequences", "max_completion_tokens": "max_tokens", "stream_options": None, "n": None}
 
 
 def rewrite_request(body: bytes, change: Change) -> bytes:
     """The body with `change` made; every other field keeps its bytes. InvalidRequest: it is nested too deeply.
 
-    Defaults keep their names, but `stop` becomes `stop_sequences`. One that Messages has no field for (`seed`)
-    stands there all the same: `to_chat` takes it over, Anthropic's own API refuses it in plain words.
+    Defaults and overrides are spelled as for a chat; `stop` and `max_completion_tokens` get their names here. What
+    Messages has no field for (`seed`) stands there all the same: `to_chat` takes it over, Anthropic's own API
+    refuses it in plain words.
     """
     try:
         return _rewritten(body, change)
@@ -122,15 +124,22 @@ def _rewritten(body: bytes, change: Change) -> bytes:
     fields = _decode_fields(body)
     if change.model is not None:
         fields["model"] = msgspec.Raw(encode_json(change.model))
-    for name, value in change.defaults.items():
-        if name == "stop" and bytes(value) != b"null":
-            fields.setdefault("stop_sequences", msgspec.Raw(b"[%b]" % bytes(value)))
-        elif name not in _NO_DEFAULTS:
-            fields.setdefault(name, value)
+    for name, value in _in_own_words(change.defaults).items():
+        fields.setdefault(name, value)
+    override_fields(fields, _in_own_words(change.overrides))
     if change.system_message is not None:
         prompt = _decode_system_message(change.system_message).content
         fields["system"] = msgspec.Raw(encode_json(_with_prompt(prompt, _decode_system(body).system)))
     return encode_json(fields)
+
+
+def _in_own_words(parameters: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    own: dict[str, msgspec.Raw] = {}
+    for name, value in parameters.items():
+        known = _OWN_NAMES.get(name, name)
+        if known is not None:
+            own[known] = msgspec.Raw(b"[%b]" % bytes(value)) if name == "stop" and bytes(value)[:1] == b'"' else value
+    return own
 
 
 def _with_prompt(prompt: str, system: str | list[msgspec.Raw] | None) -> object:

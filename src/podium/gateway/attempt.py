@@ -1,0 +1,211 @@
+"""One upstream call of an exchange: made, its answer taken or relayed, and what it showed told to the fleet."""
+
+from enum import StrEnum
+from typing import Protocol
+
+from podium.core.clock import Clock
+from podium.core.errors import PodiumError, UpstreamFailed
+from podium.core.exchange import Exchange
+from podium.core.reasons import Reason
+from podium.core.usage import Usage
+from podium.gateway.answers import refusal
+from podium.gateway.faces import Face
+from podium.gateway.landing import JSON, Outcome
+from podium.gateway.pool import Backend, Pick, Pool
+from podium.gateway.ports import Answer, Caller, Headers
+from podium.gateway.relay import StreamRelay
+from podium.traffic.account_backoff import read_rate_limits
+from podium.traffic.breaker import CallResult, call_result
+
+__all__ = ["Attempt", "AttemptKind", "Course"]
+
+_EVENT_STREAM: Headers = (
+    b"content-type: text/event-stream; charset=utf-8\r\n"
+    b"cache-control: no-cache\r\n"
+    b"x-accel-buffering: no\r\n"  # tells nginx in front of us not to collect events
+)
+
+
+class AttemptKind(StrEnum):
+    """What made it necessary."""
+
+    FIRST = "first"
+    RETRY = "retry"
+    HEDGE = "hedge"
+    FALLBACK = "fallback"
+
+
+class Course(Protocol):
+    """The exchange's call, as an attempt sees it."""
+
+    exchange: Exchange
+    caller: Caller
+    face: Face
+    outcome: Outcome
+    clock: Clock
+
+    def claim(self, attempt: "Attempt") -> bool:
+        """Whether this attempt's answer is the caller's; False when another one's is."""
+
+    def headers(self, attempt: "Attempt", kind: Headers, notes: Headers) -> Headers:
+        """The header lines of the caller's answer."""
+
+
+class Attempt:
+    """One call to one backend, which `Pool.choose` has entered already."""
+
+    __slots__ = (
+        "_course",
+        "_pool",
+        "_probes",
+        "backend",
+        "body",
+        "ended_at_ns",
+        "first_at_ns",
+        "hide_usage",
+        "kind",
+        "lost",
+        "model",
+        "reason",
+        "started_at_ns",
+        "upstream_status",
+        "usage",
+        "why",
+        "worked",
+    )
+
+    def __init__(
+        self, course: Course, pool: Pool, pick: Pick, kind: AttemptKind, *, model: str, body: bytes, hide_usage: bool
+    ) -> None:
+        self._course = course
+        self._pool = pool
+        self._probes = pick.probes
+        self.backend: Backend = pick.backend
+        self.why = pick.why
+        self.kind = kind
+        self.model = model
+        self.body = body
+        self.hide_usage = hide_usage
+        self.started_at_ns = course.clock.monotonic_ns()
+        self.first_at_ns = 0
+        self.ended_at_ns = 0
+        self.usage: Usage | None = None
+        self.reason = Reason.CLIENT_GONE  # until it ends in another way: it was given up
+        self.upstream_status = 0
+        self.worked = False  # the model has worked for it, as far as we can know
+        self.lost = False  # another attempt's answer was taken
+
+    async def run(self, headers: Headers, deadline_s: float) -> None:
+        """Leave the answer in the outcome unless another attempt was first, or raise what went wrong."""
+        result: CallResult | None = None
+        try:
+            await self._run(headers, deadline_s)
+        except PodiumError as error:
+            self.reason = error.reason
+            result = call_result(error.reason)
+            if error.reason is Reason.UPSTREAM_UNREACHABLE:
+                self.worked = False
+            raise
+        else:
+            if not self.lost:
+                self.reason = Reason.OK
+                result = CallResult.OK
+        finally:
+            self._leave(result)
+
+    async def _run(self, headers: Headers, deadline_s: float) -> None:
+        course, backend = self._course, self.backend
+        exchange = course.exchange
+        self.worked = True
+        answer = await backend.upstream.call(exchange.endpoint, self.body, headers=headers, deadline_s=deadline_s)
+        self.upstream_status = answer.status
+        notice = read_rate_limits(answer.status, answer.headers, course.clock.unix_ns() / 1e9)
+        if notice is not None or self._probes:
+            self._probes = backend.state.answered(self._probes, notice, course.clock.monotonic_ns())
+        error = refusal(answer, streamed=exchange.stream, retry_after_s=notice.wait_s if notice else None)
+        if error is not None:
+            answer.close()
+            self.worked = False
+            raise error
+        if exchange.stream:
+            await self._relay(answer)
+        else:
+            self._take(answer)
+
+    def _take(self, answer: Answer) -> None:
+        """A whole answer."""
+        course, outcome = self._course, self._course.outcome
+        try:
+            usage = course.face.read_answer_usage(answer.body)
+        except ValueError:
+            raise UpstreamFailed("The model's server sent no JSON.", reason=Reason.UPSTREAM_INVALID) from None
+        self._first_content()
+        self.usage = usage
+        if not course.claim(self):
+            self.lost = True
+            return
+        outcome.usage = usage
+        outcome.body = answer.body
+        outcome.headers = course.headers(self, JSON, answer.notes)
+        outcome.bytes_out = len(answer.body)
+        self._begun()
+
+    async def _relay(self, answer: Answer) -> None:
+        """A streamed answer."""
+        course, outcome = self._course, self._course.outcome
+
+        def begin() -> Headers | None:
+            self._first_content()
+            if not course.claim(self):
+                self.lost = True
+                return None
+            outcome.streaming = True
+            self._begun()
+            return course.headers(self, _EVENT_STREAM, answer.notes)
+
+        relay = StreamRelay(answer, course.caller, course.face, hide_usage=self.hide_usage, begin=begin)
+        try:
+            await relay.run()
+        finally:
+            answer.close()
+            self.usage = relay.usage
+            if relay.committed:
+                outcome.usage = relay.usage
+                outcome.sample = relay.sample() if relay.usage is None else None
+                outcome.bytes_out = relay.bytes_out
+        outcome.tail = course.face.done
+
+    def _first_content(self) -> None:
+        now_ns = self.first_at_ns = self._course.clock.monotonic_ns()
+        ttft_ms = (now_ns - self.started_at_ns) / 1e6
+        self.backend.state.load.first_content(now_ns, ttft_ms)
+        hedger = self._pool.hedger(stream=self._course.exchange.stream)
+        if hedger is not None:
+            hedger.observe(ttft_ms, now_ns)
+
+    def _begun(self) -> None:
+        exchange = self._course.exchange
+        exchange.status = 200
+        exchange.first_byte_at_ns = self.first_at_ns
+
+    def _leave(self, result: CallResult | None) -> None:
+        """Tell the fleet how it went."""
+        now_ns = self.ended_at_ns = self._course.clock.monotonic_ns()
+        per_token_ms = None
+        if self.usage is not None and self.usage.output_tokens > 1 and self._course.exchange.stream:
+            per_token_ms = (now_ns - self.first_at_ns) / 1e6 / (self.usage.output_tokens - 1)
+        until_ns = self.first_at_ns or now_ns
+        self.backend.state.leave(
+            self._probes,
+            result,
+            now_ns,
+            first_content_ms=(until_ns - self.started_at_ns) / 1e6,
+            time_per_output_token_ms=per_token_ms,
+        )
+        self._pool.record(self.backend, result, now_ns)
+
+    def beaten(self) -> None:
+        """Another attempt was first: what this one has taken so far counts as its time to first content."""
+        self.lost = True
+        if not self.first_at_ns:
+            self._first_content()

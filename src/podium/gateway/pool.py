@@ -1,0 +1,180 @@
+"""A model's version and the backends that serve it: who takes the next call, who is left out and why."""
+
+import math
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from podium.core.resources import Model, Version
+from podium.delivery.digest import version_digest
+from podium.economics.price import CompiledPrice
+from podium.gateway.fleet import REFUSED, BackendState, Fleet, Out
+from podium.gateway.memory import Memory
+from podium.gateway.ports import Headers, Upstream
+from podium.traffic.backoff import Backoff
+from podium.traffic.balancing.ports import CallFacts, Why
+from podium.traffic.balancing.region import RegionOrder
+from podium.traffic.balancing.regional import RegionalBalancer
+from podium.traffic.breaker import CallResult
+from podium.traffic.fallback import FallbackCause, FallbackRule
+from podium.traffic.hedging import Hedger
+from podium.wire.openai import Change
+
+__all__ = ["Backend", "Pick", "Pool", "pool_label"]
+
+
+class Backend:
+    """One callable place of a version, with what a call there costs and changes."""
+
+    __slots__ = ("head", "price", "state", "upstream")
+
+    def __init__(self, upstream: Upstream, price: CompiledPrice | None, state: BackendState, version: str) -> None:
+        self.upstream = upstream
+        self.price = price
+        self.state = state
+        self.head: Headers = b"x-podium-version: %b\r\nx-podium-backend: %b\r\n" % (
+            version.encode(),
+            upstream.label.encode("ascii", "backslashreplace"),
+        )
+
+
+class Pick(NamedTuple):
+    """The backend for one call, the places it holds as a probe, and why it."""
+
+    backend: Backend
+    probes: int
+    why: Why
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
+class Pool:
+    """The backends of a model's version. Immutable but for what it derives from the fleet's state."""
+
+    def __init__(
+        self,
+        model: Model,
+        label: str,
+        version: Version,
+        backends: tuple[Backend, ...],
+        fleet: Fleet,
+        memory: Memory,
+        now_ns: int,
+    ) -> None:
+        self.label = label
+        self.backends = backends
+        self.failure = model.failure
+        self.balancing = model.balancing
+        self.backoff = Backoff(base_s=model.failure.retries.backoff_s, max_s=model.failure.retries.max_backoff_s)
+        self.fallbacks = tuple(
+            FallbackRule(rule.model, frozenset(FallbackCause(cause) for cause in rule.on))
+            for rule in model.failure.fallbacks
+        )
+        self.change = Change(
+            defaults={key: _raw(value) for key, value in version.parameters.items()},
+            system_message=_raw({"role": "system", "content": version.system_prompt})
+            if version.system_prompt
+            else None,
+        )
+        self.changes = bool(self.change.defaults or self.change.system_message)
+        memory.follow(model, [backend.state.load.key for backend in backends], now_ns)
+        assert memory.balancer is not None
+        assert memory.retry_budget is not None
+        self._balancer = memory.balancer
+        self._outliers = memory.outliers
+        self._hedgers = memory.hedgers
+        self.retry_budget = memory.retry_budget
+        residency = model.balancing.residency
+        self._order = RegionOrder(model.balancing.regions, frozenset(residency) if residency else None)
+        self._fleet = fleet
+        self._seen = -1
+        self._look_again_ns: float = 0
+        self._ready: tuple[Backend, ...] = ()
+        self._loads = tuple(backend.state.load for backend in backends)
+        self.takes_prefix = model.balancing.strategy == "prefix_affinity"
+        self.takes_session = model.balancing.strategy == "session_affinity"
+
+    def hedger(self, *, stream: bool) -> Hedger | None:
+        """What decides about second calls; None when there are none."""
+        return None if self._hedgers is None else self._hedgers[stream]
+
+    def others(self, tried: Collection[Backend]) -> bool:
+        """True when somebody can be called who is not in `tried`."""
+        return any(backend not in tried for backend in self._ready)
+
+    def choose(self, tried: Collection[Backend], facts: CallFacts) -> Pick | None:
+        """The backend for a call that has tried `tried`; its places are taken. None: nobody else can take it now."""
+        now_ns = facts.now_ns
+        if self._fleet.changes != self._seen or now_ns >= self._look_again_ns:
+            self._look(now_ns)
+        excluded: Sequence[int] = ()
+        if tried:
+            excluded = [index for index, backend in enumerate(self._ready) if backend in tried]
+        while True:
+            balancer = self._balancer
+            choice = (
+                balancer.choose(self._loads, excluded, facts, self._order)
+                if isinstance(balancer, RegionalBalancer)
+                else balancer.choose(self._loads, excluded, facts)
+            )
+            if choice is None:
+                return None
+            backend = self._ready[choice.index]
+            probes = backend.state.enter(now_ns)
+            if probes != REFUSED:
+                return Pick(backend, probes, choice.why)
+            excluded = [*excluded, choice.index]
+
+    def _look(self, now_ns: int) -> None:
+        """Find out who can be called."""
+        if self._outliers is not None and now_ns >= self._outliers.due_at_ns:
+            self._outliers.sweep(now_ns)
+        ready, again_ns = [], math.inf
+        for backend in self.backends:
+            if self.out(backend, now_ns) is None:
+                ready.append(backend)
+            else:
+                again_ns = min(again_ns, backend.state.changes_at_ns())
+        if self._outliers is not None:
+            again_ns = min(again_ns, self._outliers.due_at_ns)
+        if tuple(ready) != self._ready:
+            self._ready = tuple(ready)
+            self._loads = tuple(backend.state.load for backend in ready)
+        self._seen = self._fleet.changes
+        self._look_again_ns = again_ns
+
+    def out(self, backend: Backend, now_ns: int) -> Out | None:
+        """Why a backend takes no calls; None: it does."""
+        reason = backend.state.out(now_ns)
+        if reason is None and self._outliers is not None and self._outliers.ejected(backend.state.load.key):
+            return Out.EJECTED
+        return reason
+
+    def explain(self, backend: Backend, now_ns: int) -> str:
+        """A sentence for operators; empty when the backend takes calls."""
+        reason = self.out(backend, now_ns)
+        if reason is None:
+            return ""
+        if reason is Out.EJECTED and self._outliers is not None:
+            return self._outliers.explain(backend.state.load.key, now_ns)
+        return backend.state.explain(reason, now_ns)
+
+    def back_in_s(self, now_ns: int) -> float:
+        """When the first of those left out may be back; 5 s when it is no matter of time."""
+        back_ns = min((backend.state.changes_at_ns() for backend in self.backends), default=math.inf)
+        return 5.0 if back_ns == math.inf else max(0.0, (back_ns - now_ns) / 1e9)
+
+    def record(self, backend: Backend, result: CallResult | None, now_ns: int) -> None:
+        """Take note of a finished call for the comparison with the other backends."""
+        if self._outliers is not None and result is not None:
+            change = self._outliers.record(backend.state.load.key, result, now_ns)
+            if change is not None:
+                self._fleet.changes += 1
+
+
+def pool_label(name: str, version: Version) -> str:
+    """The version's name with its digest, as it stands in events."""
+    return f"{name}@{version_digest(version)}"
