@@ -58,10 +58,10 @@ def may_retry(  # noqa: PLR0911 - one line a rule
 ) -> RetryDecision:
     """Whether and where to call again.
 
-    `status`: the upstream's, when it answered. `attempts`: calls made so far, this one too; `max_attempts`:
-    how many there may be. `content_sent`: a byte of the answer went to the caller; after that, never. `surely_unsent`: the upstream cannot have read
-    the whole request. `idempotent`: doing it twice harms nobody (chat, completions and embeddings only cost).
-    `other_backend`: one that was not tried yet is there.
+    `status`: the upstream's, when it answered. `attempts`: calls made so far, this one too; `max_attempts`: how
+    many there may be. `content_sent`: a byte of the answer went to the caller; after that, never.
+    `surely_unsent`: the upstream cannot have read the whole request. `idempotent`: doing it twice harms nobody
+    (chat, completions and embeddings only cost). `other_backend`: one that was not tried yet is there.
     """
     decision = _AFTER.get(reason) or _AFTER.get((reason, status or 0), RetryDecision.NOT_RETRYABLE)
     if content_sent:

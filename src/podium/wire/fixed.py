@@ -31,7 +31,7 @@ class FixedAnswer:
 
 def whole(endpoint: str, answer: FixedAnswer) -> bytes:
     """A whole answer of an endpoint; KeyError for embeddings, which cannot be made up."""
-    return _encode(_WHOLE[endpoint](answer) | {"podium": answer.mark})
+    return _encode({**_WHOLE[endpoint](answer), "podium": answer.mark})
 
 
 def streamed(endpoint: str, answer: FixedAnswer) -> bytes:
