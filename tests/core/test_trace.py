@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from podium.core.trace import (
@@ -136,6 +136,16 @@ def test_the_upstream_span_has_another_valid_id(span_id):
     assert re.fullmatch(r"[0-9a-f]{16}", upstream)
     assert set(upstream) != {"0"}
     assert upstream == upstream_span_id(span_id)
+
+
+@given(span_id=hex_ids(16), calls=st.integers(2, 200))
+@example(span_id=f"{2:016x}", calls=3)
+def test_each_of_several_calls_has_a_span_of_its_own(span_id, calls):
+    spans = [upstream_span_id(span_id, call) for call in range(calls)]
+
+    assert spans[0] == upstream_span_id(span_id)
+    assert len({span_id, *spans}) == calls + 1
+    assert all(re.fullmatch(r"[0-9a-f]{16}", span) and int(span, 16) for span in spans)
 
 
 def test_new_ids_are_valid_and_differ():

@@ -19,6 +19,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     input_tokens: int
     output_tokens: int
     cost_nanousd: int
+    provider: str = ""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

@@ -63,13 +63,13 @@ def new_span_id() -> str:
     return _random_hex(8)
 
 
-def upstream_span_id(span_id: str) -> str:
-    """The id of the span of the upstream call inside the exchange's own span.
+def upstream_span_id(span_id: str, call: int = 0) -> str:
+    """The id of the span of an upstream call, counted from 0, inside the exchange's own span.
 
     Derived, so that the `traceparent` sent upstream and the span made of the event agree without another field.
     """
-    flipped = int(span_id, 16) ^ 1
-    return f"{flipped or 2:016x}"
+    flipped = int(span_id, 16) ^ (call + 1)
+    return f"{flipped or 1 << 63:016x}"
 
 
 class Sampler:

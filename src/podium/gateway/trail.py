@@ -65,6 +65,7 @@ def trail_of(exchange: Exchange, attempts: Sequence[Attempt], answered: Attempt 
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,
                 cost_nanousd=0 if price is None else price.cost_nanousd(usage),
+                provider=attempt.backend.upstream.provider,
             )
         )
     return tuple(records)
