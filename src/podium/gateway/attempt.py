@@ -11,7 +11,7 @@ from podium.core.usage import Usage
 from podium.gateway.answers import refusal
 from podium.gateway.faces import Face
 from podium.gateway.landing import JSON, Outcome
-from podium.gateway.pool import Backend, Pick, Pool
+from podium.gateway.pool import Pick, Pool
 from podium.gateway.ports import Answer, Caller, Headers
 from podium.gateway.relay import StreamRelay
 from podium.traffic.account_backoff import read_rate_limits
@@ -52,54 +52,40 @@ class Course(Protocol):
 
 
 class Attempt:
-    """One call to one backend, which `Pool.choose` has entered already."""
+    """One call to one backend, which `Pool.choose` has entered already. Values that stand at first are the class's."""
 
-    __slots__ = (
-        "_course",
-        "_pool",
-        "_probes",
-        "backend",
-        "body",
-        "ended_at_ns",
-        "first_at_ns",
-        "hide_usage",
-        "kind",
-        "lost",
-        "model",
-        "reason",
-        "started_at_ns",
-        "upstream_status",
-        "usage",
-        "why",
-        "worked",
-    )
+    first_at_ns = 0
+    ended_at_ns = 0
+    usage: Usage | None = None
+    reason = Reason.CLIENT_GONE  # until it ends in another way: it was given up
+    upstream_status = 0
+    worked = False  # the model has worked for it, as far as we can know
+    lost = False  # another attempt's answer was taken
 
     def __init__(
         self, course: Course, pool: Pool, pick: Pick, kind: AttemptKind, *, model: str, body: bytes, hide_usage: bool
     ) -> None:
         self._course = course
         self._pool = pool
-        self._probes = pick.probes
-        self.backend: Backend = pick.backend
-        self.why = pick.why
+        self.backend, self._probes, self.why = pick
         self.kind = kind
         self.model = model
         self.body = body
-        self.hide_usage = hide_usage
+        self._hide_usage = hide_usage
         self.started_at_ns = course.clock.monotonic_ns()
-        self.first_at_ns = 0
-        self.ended_at_ns = 0
-        self.usage: Usage | None = None
-        self.reason = Reason.CLIENT_GONE  # until it ends in another way: it was given up
-        self.upstream_status = 0
-        self.worked = False  # the model has worked for it, as far as we can know
-        self.lost = False  # another attempt's answer was taken
 
     async def run(self, headers: Headers, deadline_s: float) -> None:
         """Leave the answer in the outcome unless another attempt was first, or raise what went wrong."""
-        result: CallResult | None = None
+        exchange, result = self._course.exchange, None
+        self.worked = True
         try:
-            await self._run(headers, deadline_s)
+            upstream = self.backend.upstream
+            answer = await upstream.call(exchange.endpoint, self.body, headers=headers, deadline_s=deadline_s)
+            self._read_head(answer)
+            if exchange.stream:
+                await self._relay(answer)
+            else:
+                self._take(answer)
         except PodiumError as error:
             self.reason = error.reason
             result = call_result(error.reason)
@@ -113,24 +99,18 @@ class Attempt:
         finally:
             self._leave(result)
 
-    async def _run(self, headers: Headers, deadline_s: float) -> None:
-        course, backend = self._course, self.backend
-        exchange = course.exchange
-        self.worked = True
-        answer = await backend.upstream.call(exchange.endpoint, self.body, headers=headers, deadline_s=deadline_s)
+    def _read_head(self, answer: Answer) -> None:
+        """What the head of an answer says: about the account's limits, and whether it is what was asked for."""
+        course = self._course
         self.upstream_status = answer.status
         notice = read_rate_limits(answer.status, answer.headers, course.clock.unix_ns() / 1e9)
         if notice is not None or self._probes:
-            self._probes = backend.state.answered(self._probes, notice, course.clock.monotonic_ns())
-        error = refusal(answer, streamed=exchange.stream, retry_after_s=notice.wait_s if notice else None)
+            self._probes = self.backend.state.answered(self._probes, notice, course.clock.monotonic_ns())
+        error = refusal(answer, streamed=course.exchange.stream, retry_after_s=notice.wait_s if notice else None)
         if error is not None:
             answer.close()
             self.worked = False
             raise error
-        if exchange.stream:
-            await self._relay(answer)
-        else:
-            self._take(answer)
 
     def _take(self, answer: Answer) -> None:
         """A whole answer."""
@@ -163,7 +143,7 @@ class Attempt:
             self._begun()
             return course.headers(self, _EVENT_STREAM, answer.notes)
 
-        relay = StreamRelay(answer, course.caller, course.face, hide_usage=self.hide_usage, begin=begin)
+        relay = StreamRelay(answer, course.caller, course.face, hide_usage=self._hide_usage, begin=begin)
         try:
             await relay.run()
         finally:
@@ -177,11 +157,11 @@ class Attempt:
 
     def _first_content(self) -> None:
         now_ns = self.first_at_ns = self._course.clock.monotonic_ns()
-        ttft_ms = (now_ns - self.started_at_ns) / 1e6
-        self.backend.state.load.first_content(now_ns, ttft_ms)
-        hedger = self._pool.hedger(stream=self._course.exchange.stream)
-        if hedger is not None:
-            hedger.observe(ttft_ms, now_ns)
+        state, hedgers = self.backend.state, self._pool.hedgers
+        if state.timed:
+            state.load.first_content(now_ns, (now_ns - self.started_at_ns) / 1e6)
+        if hedgers is not None:
+            hedgers[self._course.exchange.stream].observe((now_ns - self.started_at_ns) / 1e6, now_ns)
 
     def _begun(self) -> None:
         exchange = self._course.exchange
@@ -191,18 +171,20 @@ class Attempt:
     def _leave(self, result: CallResult | None) -> None:
         """Tell the fleet how it went."""
         now_ns = self.ended_at_ns = self._course.clock.monotonic_ns()
-        per_token_ms = None
-        if self.usage is not None and self.usage.output_tokens > 1 and self._course.exchange.stream:
-            per_token_ms = (now_ns - self.first_at_ns) / 1e6 / (self.usage.output_tokens - 1)
-        until_ns = self.first_at_ns or now_ns
+        per_token_ms, usage = None, self.usage
+        if usage is not None and usage.output_tokens > 1 and self._course.exchange.stream:
+            per_token_ms = (now_ns - self.first_at_ns) / 1e6 / (usage.output_tokens - 1)
+        first_content_ms = ((self.first_at_ns or now_ns) - self.started_at_ns) / 1e6
         self.backend.state.leave(
             self._probes,
             result,
             now_ns,
-            first_content_ms=(until_ns - self.started_at_ns) / 1e6,
+            first_content_ms=first_content_ms,
             time_per_output_token_ms=per_token_ms,
         )
-        self._pool.record(self.backend, result, now_ns)
+        if self._pool.outliers is not None:
+            self._pool.record(self.backend, result, now_ns)
+        del self._course  # which knows us: no cycle is left behind
 
     def beaten(self) -> None:
         """Another attempt was first: what this one has taken so far counts as its time to first content."""

@@ -37,7 +37,12 @@ _PREFIX_BYTES = 8 * 1024
 
 
 class Call:
-    """One exchange's call (podium.gateway.attempt.Course)."""
+    """One exchange's call (podium.gateway.attempt.Course). Values that stand at first are the class's."""
+
+    _winner: Attempt | None = None
+    _race: Race | None = None
+    _route: Route | None = None  # once the model that was asked for has failed
+    _deadline_s = 0.0  # of all attempts together; the first backend's limit counts
 
     def __init__(
         self,
@@ -62,10 +67,8 @@ class Call:
         self._body = body
         self._loop = loop
         self._random = random
-        self._winner: Attempt | None = None
-        self._race: Race | None = None
-        self._route = Route(world, exchange.model, pool)
-        self._deadline_s = 0.0  # of all attempts together; the first backend's limit counts
+        self._world = world
+        self._pool = pool
 
     async def run(self) -> None:
         """Leave the answer in the outcome, or raise what went wrong."""
@@ -76,34 +79,57 @@ class Call:
             except PodiumError as error:
                 if self.outcome.streaming:
                     raise
-                if self._loop.time() >= self._deadline_s > 0 or not self._route.go_on(error, self.exchange):
-                    if give_fixed_answer(self._route.first, error, self.exchange, self.face, self.outcome):
-                        return
-                    raise
+                if self._go_on(error):
+                    continue
+                if give_fixed_answer(self._first_pool, error, self.exchange, self.face, self.outcome):
+                    return
+                raise
             else:
                 return
 
+    def _go_on(self, error: PodiumError) -> bool:
+        """Go on to another model, if there is one that may do better."""
+        if self._loop.time() >= self._deadline_s > 0:
+            return False
+        if self._route is None:
+            self._route = Route(self._world, self.exchange.model, self._pool)
+        if not self._route.go_on(error, self.exchange):
+            return False
+        self._pool = self._route.pool
+        return True
+
+    @property
+    def _first_pool(self) -> Pool:
+        return self._pool if self._route is None else self._route.first
+
+    @property
+    def _model(self) -> str:
+        """The public name of the model that is called now."""
+        return self.exchange.model if self._route is None else self._route.model
+
     async def _serve(self) -> None:
         """Call the backends of the route's current model until one answers or trying again is over."""
-        route, exchange = self._route, self.exchange
-        pool = route.pool
-        retries = pool.failure.retries
-        kind = AttemptKind.FALLBACK if route.is_fallback else AttemptKind.FIRST
+        pool = self._pool
+        kind = AttemptKind.FIRST if self._route is None else AttemptKind.FALLBACK
         tried: list[Backend] = []
         pool.retry_budget.deposit(self.clock.monotonic_ns())
         pick = pool.choose((), self._facts())
         if pick is None:
             raise self._nobody(pool)
         while True:
+            attempt = self._attempt_at(pick, kind)
             try:
-                await self._attempt(pick, kind, tried)
+                if pool.hedgers is None:
+                    await attempt.run(self._upstream_headers(attempt), self._deadline_s)
+                else:
+                    await self._run_hedged(attempt, tried)
             except UpstreamError as error:
-                tried.append(pick.backend)
+                tried.append(attempt.backend)
                 decision = may_retry(
                     reason=error.reason,
                     status=error.upstream_status,
                     attempts=len(tried),
-                    max_attempts=retries.attempts,
+                    max_attempts=pool.failure.retries.attempts,
                     content_sent=self.outcome.streaming,
                     other_backend=pool.others(tried),
                     time_left_s=self._deadline_s - self._loop.time(),
@@ -113,12 +139,13 @@ class Call:
                     raise
                 pick, kind = again, AttemptKind.RETRY
             else:
-                exchange.served_model = route.model if route.is_fallback else ""
+                if self._route is not None:
+                    self.exchange.served_model = self._route.model
                 return
 
     async def _again(self, decision: RetryDecision, tried: list[Backend]) -> Pick | None:
         """The backend for another try, if there is one and the budget allows it. The same one gets a little time."""
-        pool = self._route.pool
+        pool = self._pool
         if not pool.retry_budget.withdraw(self.clock.monotonic_ns()).allowed:
             return None
         pick = pool.choose(tried, self._facts())
@@ -127,39 +154,43 @@ class Call:
             pick = pool.choose((), self._facts())
         return pick
 
-    async def _attempt(self, pick: Pick, kind: AttemptKind, tried: list[Backend]) -> None:
-        attempt = self._attempt_at(pick, kind)
-        if not self._deadline_s:
-            limit_s = pick.backend.upstream.total_s
-            wanted_s = self.exchange.timeout_s
-            self._deadline_s = self._loop.time() + (min(limit_s, wanted_s) if wanted_s else limit_s)
-        hedger = self._route.pool.hedger(stream=self.exchange.stream)
-        plan = hedger.plan(self.clock.monotonic_ns()) if hedger is not None else None
-        if hedger is None or plan is None or plan.delay_s is None:
-            await attempt.run(self._upstream_headers(), self._deadline_s)
+    async def _run_hedged(self, attempt: Attempt, tried: list[Backend]) -> None:
+        """Run an attempt, and a second one beside it when it is slow."""
+        pool = self._pool
+        assert pool.hedgers is not None
+        hedger = pool.hedgers[self.exchange.stream]
+        plan = hedger.plan(self.clock.monotonic_ns())
+        if plan.delay_s is None:
+            await attempt.run(self._upstream_headers(attempt), self._deadline_s)
             return
 
         def second() -> Attempt | None:
-            if not self._route.pool.others([*tried, pick.backend]) or not hedger.start(self.clock.monotonic_ns()):
+            used = [*tried, attempt.backend]
+            if not pool.others(used) or not hedger.start(self.clock.monotonic_ns()):
                 return None
-            other = self._route.pool.choose([*tried, pick.backend], self._facts())
-            if other is None:
+            pick = pool.choose(used, self._facts())
+            if pick is None:
                 return None
             self.exchange.hedges += 1
-            return self._attempt_at(other, AttemptKind.HEDGE)
+            return self._attempt_at(pick, AttemptKind.HEDGE)
 
-        self._race = Race(lambda one: one.run(self._upstream_headers(), self._deadline_s))
+        self._race = Race(lambda one: one.run(self._upstream_headers(one), self._deadline_s))
         await self._race.run(attempt, plan.delay_s, second)
 
     def _attempt_at(self, pick: Pick, kind: AttemptKind) -> Attempt:
-        backend, exchange = pick.backend, self.exchange
+        backend, exchange = pick[0], self.exchange
+        if not self._deadline_s:
+            limit_s = backend.upstream.total_s
+            if exchange.timeout_s:
+                limit_s = min(limit_s, exchange.timeout_s)
+            self._deadline_s = self._loop.time() + limit_s
         hide_usage = exchange.stream and backend.upstream.reports_stream_usage and not self._request.wants_stream_usage
         try:
             body = self._body_for(backend, include_usage=hide_usage)
         except BaseException:
-            backend.state.leave(pick.probes, None, self.clock.monotonic_ns(), first_content_ms=0.0)
+            backend.state.leave(pick[1], None, self.clock.monotonic_ns(), first_content_ms=0.0)
             raise
-        attempt = Attempt(self, self._route.pool, pick, kind, model=self._route.model, body=body, hide_usage=hide_usage)
+        attempt = Attempt(self, self._pool, pick, kind, model=self._model, body=body, hide_usage=hide_usage)
         self.outcome.attempts.append(attempt)
         exchange.attempts += 1
         exchange.upstream_at_ns = attempt.started_at_ns
@@ -171,14 +202,14 @@ class Call:
         exchange, backend = self.exchange, attempt.backend
         exchange.provider = backend.upstream.provider
         exchange.backend = backend.upstream.label
-        exchange.version = self._route.pool.label
+        exchange.version = self._pool.label
         exchange.why = attempt.why
         exchange.price = backend.price.name if backend.price is not None else ""
         self.outcome.attempt = attempt
 
     def _body_for(self, backend: Backend, *, include_usage: bool) -> bytes:
         """The request as this backend gets it; the caller's own bytes when nothing has to change."""
-        pool, overrides = self._route.pool, self._route.overrides
+        pool, overrides = self._pool, self._route.overrides if self._route is not None else {}
         name = backend.upstream.model
         rename = name if name != self._request.model else None
         if rename is None and not include_usage and not pool.changes and not overrides:
@@ -197,7 +228,7 @@ class Call:
 
     def _facts(self) -> CallFacts:
         """What a balancing strategy may know of this call."""
-        pool, exchange = self._route.pool, self.exchange
+        pool, exchange = self._pool, self.exchange
         prefix = b""
         if pool.takes_prefix:
             start = max(self._body.find(b'"messages"'), self._body.find(b'"prompt"'), 0)
@@ -226,7 +257,7 @@ class Call:
             hint="`podium doctor` says which backends are out, and why.",
         )
 
-    def _upstream_headers(self) -> Headers:
+    def _upstream_headers(self, attempt: Attempt) -> Headers:
         exchange, headers = self.exchange, b""
         if exchange.timeout_s:
             left_ms = max(1, int((self._deadline_s - self._loop.time()) * 1000))
@@ -236,7 +267,7 @@ class Call:
         trace = exchange.trace
         if trace is None:
             return headers
-        span = replace(trace, span_id=upstream_span_id(trace.span_id))
+        span = replace(trace, span_id=upstream_span_id(trace.span_id, self.outcome.attempts.index(attempt)))
         state = f"tracestate: {trace.tracestate}\r\n" if trace.tracestate else ""
         return headers + f"traceparent: {span.traceparent}\r\n{state}".encode()
 

@@ -14,7 +14,7 @@ from podium.gateway.memory import Memory
 from podium.gateway.ports import HealthSource, HealthView
 from podium.traffic.account_backoff import AccountBackoff, RateLimitNotice
 from podium.traffic.balancing.load import BackendLoad
-from podium.traffic.breaker import Breaker, BreakerPolicy, CallResult
+from podium.traffic.breaker import Breaker, BreakerPolicy, BreakerState, CallResult
 from podium.traffic.bulkhead import Bulkhead
 
 __all__ = ["REFUSED", "Account", "BackendState", "Fleet", "Out"]
@@ -22,6 +22,7 @@ __all__ = ["REFUSED", "Account", "BackendState", "Fleet", "Out"]
 _NEVER_NS = math.inf
 
 # Places that a call holds because it is a probe; bits of what `BackendState.enter` returns.
+_CLOSED = BreakerState.CLOSED
 _BACKEND_PROBE = 1
 _ACCOUNT_PROBE = 2
 _LIMIT_PROBE = 4
@@ -52,16 +53,22 @@ class Account:
         self.breaker: Breaker | None = None
         self.health: HealthView | None = None  # None: nobody checks
 
+    @property
+    def calm(self) -> bool:
+        """True when every call may be made, and none has to be watched: most accounts, most of the time."""
+        return self.breaker is None and self.bulkhead.limit is None and not self.backoff.resting
+
 
 class BackendState:
     """One backend: whether it may be called, and what its calls showed."""
 
-    __slots__ = ("_fleet", "account", "breaker", "load")
+    __slots__ = ("_fleet", "account", "breaker", "load", "timed")
 
     def __init__(self, fleet: "Fleet", account: Account, key: str) -> None:
         self._fleet = fleet
         self.account = account
         self.load = BackendLoad(key)
+        self.timed = False  # whether anybody asks how fast it is
         self.breaker: Breaker | None = None
 
     def out(self, now_ns: int) -> Out | None:
@@ -108,8 +115,16 @@ class BackendState:
 
     def enter(self, now_ns: int) -> int:
         """Begin a call: which places it holds as a probe, to be given to `leave`; REFUSED: it may not be made."""
-        account, probes = self.account, 0
-        breaker = self.breaker
+        account, breaker = self.account, self.breaker
+        if (breaker is None or breaker.state is _CLOSED) and account.calm:
+            account.bulkhead.running += 1
+            self._began(now_ns)
+            return 0
+        return self._enter_with_care(now_ns)
+
+    def _enter_with_care(self, now_ns: int) -> int:
+        """The same when somebody has something to say."""
+        account, breaker, probes = self.account, self.breaker, 0
         if breaker is not None and not (admission := breaker.admit(now_ns)).allowed:
             return REFUSED
         if breaker is not None and admission is admission.PROBE:
@@ -126,8 +141,14 @@ class BackendState:
             probes |= _LIMIT_PROBE
         if not account.bulkhead.try_enter().entered:
             return self._refused(probes)
-        self.load.began(now_ns)
+        self._began(now_ns)
         return probes
+
+    def _began(self, now_ns: int) -> None:
+        if self.timed:
+            self.load.began(now_ns)
+        else:
+            self.load.in_flight += 1
 
     def _refused(self, probes: int) -> int:
         self._abandon(probes)
@@ -151,15 +172,20 @@ class BackendState:
         time_per_output_token_ms: float | None = None,
     ) -> None:
         """End a call. `result` None: its end says nothing about the backend."""
-        account = self.account
-        account.bulkhead.leave()
-        self.load.ended(now_ns, time_per_output_token_ms=time_per_output_token_ms, failed=result is CallResult.FAILED)
+        account, breaker, load = self.account, self.breaker, self.load
+        account.bulkhead.running -= 1
+        if self.timed:
+            failed = result is CallResult.FAILED
+            load.ended(now_ns, time_per_output_token_ms=time_per_output_token_ms, failed=failed)
+        else:
+            load.in_flight -= 1
         if result is None:
-            self._abandon(probes)
+            if probes:
+                self._abandon(probes)
         else:
             change = None
-            if self.breaker is not None:
-                change = self.breaker.record(result, first_content_ms, now_ns, probe=bool(probes & _BACKEND_PROBE))
+            if breaker is not None:
+                change = breaker.record(result, first_content_ms, now_ns, probe=bool(probes & _BACKEND_PROBE))
             if account.breaker is not None:
                 of_account = account.breaker.record(
                     result, first_content_ms, now_ns, probe=bool(probes & _ACCOUNT_PROBE)

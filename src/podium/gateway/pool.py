@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -18,7 +17,6 @@ from podium.traffic.balancing.region import RegionOrder
 from podium.traffic.balancing.regional import RegionalBalancer
 from podium.traffic.breaker import CallResult
 from podium.traffic.fallback import FallbackCause, FallbackRule
-from podium.traffic.hedging import Hedger
 from podium.wire.openai import Change
 
 __all__ = ["Backend", "Pick", "Pool", "pool_label"]
@@ -27,7 +25,7 @@ __all__ = ["Backend", "Pick", "Pool", "pool_label"]
 class Backend:
     """One callable place of a version, with what a call there costs and changes."""
 
-    __slots__ = ("head", "price", "state", "upstream")
+    __slots__ = ("head", "heads", "price", "state", "upstream")
 
     def __init__(self, upstream: Upstream, price: CompiledPrice | None, state: BackendState, version: str) -> None:
         self.upstream = upstream
@@ -37,14 +35,13 @@ class Backend:
             version.encode(),
             upstream.label.encode("ascii", "backslashreplace"),
         )
+        # What most answers tell: one call was made, and why it was made here.
+        self.heads: dict[Why, Headers] = {
+            why: self.head + b"x-podium-attempts: 1\r\nx-podium-choice: %b\r\n" % why.encode() for why in Why
+        }
 
 
-class Pick(NamedTuple):
-    """The backend for one call, the places it holds as a probe, and why it."""
-
-    backend: Backend
-    probes: int
-    why: Why
+Pick = tuple[Backend, int, Why]  # for one call: the backend, the places that it holds as a probe, why it
 
 
 def _raw(value: object) -> msgspec.Raw:
@@ -84,8 +81,8 @@ class Pool:
         assert memory.balancer is not None
         assert memory.retry_budget is not None
         self._balancer = memory.balancer
-        self._outliers = memory.outliers
-        self._hedgers = memory.hedgers
+        self.outliers = memory.outliers
+        self.hedgers = memory.hedgers  # for whole answers, for streams; None: no second calls
         self.retry_budget = memory.retry_budget
         residency = model.balancing.residency
         self._order = RegionOrder(model.balancing.regions, frozenset(residency) if residency else None)
@@ -96,10 +93,6 @@ class Pool:
         self._loads = tuple(backend.state.load for backend in backends)
         self.takes_prefix = model.balancing.strategy == "prefix_affinity"
         self.takes_session = model.balancing.strategy == "session_affinity"
-
-    def hedger(self, *, stream: bool) -> Hedger | None:
-        """What decides about second calls; None when there are none."""
-        return None if self._hedgers is None else self._hedgers[stream]
 
     def others(self, tried: Collection[Backend]) -> bool:
         """True when somebody can be called who is not in `tried`."""
@@ -125,21 +118,21 @@ class Pool:
             backend = self._ready[choice.index]
             probes = backend.state.enter(now_ns)
             if probes != REFUSED:
-                return Pick(backend, probes, choice.why)
+                return backend, probes, choice.why
             excluded = [*excluded, choice.index]
 
     def _look(self, now_ns: int) -> None:
         """Find out who can be called."""
-        if self._outliers is not None and now_ns >= self._outliers.due_at_ns:
-            self._outliers.sweep(now_ns)
+        if self.outliers is not None and now_ns >= self.outliers.due_at_ns:
+            self.outliers.sweep(now_ns)
         ready, again_ns = [], math.inf
         for backend in self.backends:
             if self.out(backend, now_ns) is None:
                 ready.append(backend)
             else:
                 again_ns = min(again_ns, backend.state.changes_at_ns())
-        if self._outliers is not None:
-            again_ns = min(again_ns, self._outliers.due_at_ns)
+        if self.outliers is not None:
+            again_ns = min(again_ns, self.outliers.due_at_ns)
         if tuple(ready) != self._ready:
             self._ready = tuple(ready)
             self._loads = tuple(backend.state.load for backend in ready)
@@ -149,7 +142,7 @@ class Pool:
     def out(self, backend: Backend, now_ns: int) -> Out | None:
         """Why a backend takes no calls; None: it does."""
         reason = backend.state.out(now_ns)
-        if reason is None and self._outliers is not None and self._outliers.ejected(backend.state.load.key):
+        if reason is None and self.outliers is not None and self.outliers.ejected(backend.state.load.key):
             return Out.EJECTED
         return reason
 
@@ -158,8 +151,8 @@ class Pool:
         reason = self.out(backend, now_ns)
         if reason is None:
             return ""
-        if reason is Out.EJECTED and self._outliers is not None:
-            return self._outliers.explain(backend.state.load.key, now_ns)
+        if reason is Out.EJECTED and self.outliers is not None:
+            return self.outliers.explain(backend.state.load.key, now_ns)
         return backend.state.explain(reason, now_ns)
 
     def back_in_s(self, now_ns: int) -> float:
@@ -169,8 +162,8 @@ class Pool:
 
     def record(self, backend: Backend, result: CallResult | None, now_ns: int) -> None:
         """Take note of a finished call for the comparison with the other backends."""
-        if self._outliers is not None and result is not None:
-            change = self._outliers.record(backend.state.load.key, result, now_ns)
+        if self.outliers is not None and result is not None:
+            change = self.outliers.record(backend.state.load.key, result, now_ns)
             if change is not None:
                 self._fleet.changes += 1
 

@@ -9,17 +9,14 @@ from podium.core.usage import Usage
 from podium.economics.estimate import estimate_input_tokens
 from podium.gateway.attempt import Attempt
 from podium.gateway.ports import Headers
-from podium.traffic.balancing.ports import Why
 
 __all__ = ["answer_headers", "given_up", "trail_of"]
-
-_ONE_CALL = {why: b"x-podium-attempts: 1\r\nx-podium-choice: %b\r\n" % why.encode() for why in Why}
 
 
 def answer_headers(attempt: Attempt, attempts: Sequence[Attempt], exchange: Exchange) -> Headers:
     """Version, backend, attempts and why; of several calls each one."""
     if len(attempts) == 1:
-        return attempt.backend.head + _ONE_CALL[attempt.why]
+        return attempt.backend.heads[attempt.why]
     steps = ", ".join(_step(one, won=one is attempt) for one in attempts)
     text = f"x-podium-attempts: {len(attempts)}\r\nx-podium-choice: {attempt.why}\r\nx-podium-trail: {steps}\r\n"
     if exchange.hedges:

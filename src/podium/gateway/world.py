@@ -139,6 +139,7 @@ class _Compiler:
         key = f"{name} {spec.provider}/{spec.model}"
         state = self._fleet.backend(key, account, None if local else model.failure.breaker, self._now_ns)
         price = self._prices.find(spec.provider, spec.model)
+        state.timed = model.balancing.strategy == "response_time"
         load = state.load
         load.weight = spec.weight
         load.region = provider.region if spec.region is None else spec.region

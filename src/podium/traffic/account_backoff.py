@@ -85,6 +85,8 @@ _LIMITS: tuple[_Limit, ...] = (
     _anthropic(_TOKENS, b"output-tokens"),
 )
 
+_REMAINING = frozenset(remaining for _, remaining, _, _ in _LIMITS)
+
 _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
 _GO_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(h|ms|m|s|us|µs|ns)")
 _GO_UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -101,7 +103,7 @@ def read_rate_limits(status: int, headers: Mapping[bytes, bytes], unix_s: float)
     are compared. What cannot be read is as if it were not there.
     """
     if status in _SUCCESSES:
-        return _used_up(headers, unix_s)
+        return None if _REMAINING.isdisjoint(headers) else _used_up(headers, unix_s)
     if status != _TOO_MANY_REQUESTS and status not in _OVERLOADED:
         return None
     wait_s = _retry_after_s(headers, unix_s)
@@ -263,6 +265,11 @@ class AccountBackoff:
         """Forget a call whose end says nothing about limits, and free its place if it was the probe."""
         if probe:
             self._lease_ns = None
+
+    @property
+    def resting(self) -> bool:
+        """False when `admit` says yes without more ado."""
+        return self._resting
 
     @property
     def changes_at_ns(self) -> int | None:
