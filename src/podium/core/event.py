@@ -22,7 +22,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     provider: str = ""
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class Event(msgspec.Struct, frozen=True, array_like=True):
     """How one exchange went.
 
     Encoded as an array: fields are only ever appended, each new one with a default, so that an older

@@ -3,8 +3,9 @@
 from podium.core.errors import PodiumError, UpstreamError, UpstreamFailed
 from podium.core.reasons import Fault, Reason
 from podium.gateway.ports import Answer
+from podium.traffic.account_backoff import speaks_of_limits
 
-__all__ = ["RejectedByUpstream", "refusal"]
+__all__ = ["RejectedByUpstream", "is_plain_success", "refusal"]
 
 _OK = 200
 _CREDENTIALS = (401, 403)
@@ -28,6 +29,16 @@ class RejectedByUpstream(PodiumError):
         super().__init__("The model's server rejected the request.", status=answer.status)
         json = answer.headers.get(b"content-type", b"").startswith(b"application/json")
         self.body = answer.body if json and answer.body.startswith(b"{") else b""
+
+
+def is_plain_success(answer: Answer, *, streamed: bool) -> bool:
+    """True when an answer is what was asked for and says nothing about limits: most of them, told quickly."""
+    return (
+        answer.status == _OK
+        and answer.streamed == streamed
+        and b"content-encoding" not in answer.headers
+        and not speaks_of_limits(answer.headers)
+    )
 
 
 def refusal(answer: Answer, *, streamed: bool, retry_after_s: float | None = None) -> PodiumError | None:

@@ -4,11 +4,11 @@ from enum import StrEnum
 from typing import Protocol
 
 from podium.core.clock import Clock
-from podium.core.errors import PodiumError, UpstreamFailed
+from podium.core.errors import CallerError, PodiumError, UpstreamFailed
 from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
 from podium.core.usage import Usage
-from podium.gateway.answers import refusal
+from podium.gateway.answers import is_plain_success, refusal
 from podium.gateway.faces import Face
 from podium.gateway.landing import JSON, Outcome
 from podium.gateway.pool import Pick, Pool
@@ -24,6 +24,9 @@ _EVENT_STREAM: Headers = (
     b"cache-control: no-cache\r\n"
     b"x-accel-buffering: no\r\n"  # tells nginx in front of us not to collect events
 )
+
+
+_FIRST_SERVER_ERROR = 500
 
 
 class AttemptKind(StrEnum):
@@ -63,7 +66,15 @@ class Attempt:
     lost = False  # another attempt's answer was taken
 
     def __init__(
-        self, course: Course, pool: Pool, pick: Pick, kind: AttemptKind, *, model: str, body: bytes, hide_usage: bool
+        self,
+        course: Course,
+        pool: Pool,
+        pick: Pick,
+        kind: AttemptKind,
+        *,
+        model: str,
+        body: bytes,
+        hide_usage: bool,
     ) -> None:
         self._course = course
         self._pool = pool
@@ -89,8 +100,8 @@ class Attempt:
         except PodiumError as error:
             self.reason = error.reason
             result = call_result(error.reason)
-            if error.reason is Reason.UPSTREAM_UNREACHABLE:
-                self.worked = False
+            if error.reason is Reason.UPSTREAM_UNREACHABLE or isinstance(error, CallerError):
+                self.worked = False  # nothing was sent: no connection, or the protocol cannot say what is asked
             raise
         else:
             if not self.lost:
@@ -103,8 +114,10 @@ class Attempt:
         """What the head of an answer says: about the account's limits, and whether it is what was asked for."""
         course = self._course
         self.upstream_status = answer.status
+        if not self._probes and is_plain_success(answer, streamed=course.exchange.stream):
+            return
         notice = read_rate_limits(answer.status, answer.headers, course.clock.unix_ns() / 1e9)
-        if notice is not None or self._probes:
+        if notice is not None or (self._probes and answer.status < _FIRST_SERVER_ERROR):  # a failure tells no limits
             self._probes = self.backend.state.answered(self._probes, notice, course.clock.monotonic_ns())
         error = refusal(answer, streamed=course.exchange.stream, retry_after_s=notice.wait_s if notice else None)
         if error is not None:
@@ -172,7 +185,7 @@ class Attempt:
         """Tell the fleet how it went."""
         now_ns = self.ended_at_ns = self._course.clock.monotonic_ns()
         per_token_ms, usage = None, self.usage
-        if usage is not None and usage.output_tokens > 1 and self._course.exchange.stream:
+        if usage is not None and usage.output_tokens > 1 and self.first_at_ns and self._course.exchange.stream:
             per_token_ms = (now_ns - self.first_at_ns) / 1e6 / (usage.output_tokens - 1)
         first_content_ms = ((self.first_at_ns or now_ns) - self.started_at_ns) / 1e6
         self.backend.state.leave(
@@ -191,3 +204,13 @@ class Attempt:
         self.lost = True
         if not self.first_at_ns:
             self._first_content()
+
+    def abandon(self) -> None:
+        """Give its places back if it never ran."""
+        if not self.ended_at_ns:
+            self._leave(None)
+
+    def told(self, *, won: bool) -> str:
+        """What it was and how it ended, in words for a header."""
+        end = "ok" if won else str(self.reason) if self.ended_at_ns else "running"
+        return f"{self.kind} {self.backend.upstream.label} {self.why} {end}"

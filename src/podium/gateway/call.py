@@ -112,8 +112,9 @@ class Call:
         pool = self._pool
         kind = AttemptKind.FIRST if self._route is None else AttemptKind.FALLBACK
         tried: list[Backend] = []
-        pool.retry_budget.deposit(self.clock.monotonic_ns())
-        pick = pool.choose((), self._facts())
+        now_ns = self.clock.monotonic_ns()
+        pool.retry_budget.deposit(now_ns)
+        pick = pool.only(now_ns) or pool.choose((), self._facts())
         if pick is None:
             raise self._nobody(pool)
         while True:

@@ -1,5 +1,6 @@
 """The end of an exchange: recorded first, then the caller gets the last byte, then every view is told."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -98,6 +99,8 @@ class Landing:
 
     def _error_headers(self, error: PodiumError) -> Headers:
         headers = json_headers(self._exchange)
+        if self._outcome.attempts:
+            headers += calls_told(self._exchange, self._outcome.attempts)
         if error.retry_after_s is not None:
             headers += b"retry-after: %d\r\n" % max(1, -int(-error.retry_after_s // 1))
         if isinstance(error, MethodNotAllowed):
@@ -110,6 +113,18 @@ class Landing:
 def headers_of(exchange: Exchange) -> Headers:
     """The headers that every answer has."""
     return b"x-request-id: %b\r\n" % exchange.request_id.encode()
+
+
+def calls_told(exchange: Exchange, attempts: Sequence["Attempt"], answered: "Attempt | None" = None) -> Headers:
+    """Header lines that say how many calls were made, and of several what became of each."""
+    text = f"x-podium-attempts: {len(attempts)}\r\n"
+    if len(attempts) > 1:
+        text += f"x-podium-trail: {', '.join(one.told(won=one is answered) for one in attempts)}\r\n"
+    if exchange.hedges:
+        text += f"x-podium-hedges: {exchange.hedges}\r\n"
+    if exchange.fallbacks:
+        text += f"x-podium-fallbacks: {exchange.fallbacks}\r\n"
+    return text.encode("ascii", "backslashreplace")
 
 
 def json_headers(exchange: Exchange) -> Headers:

@@ -4,7 +4,7 @@ from podium.core.errors import PodiumError
 from podium.core.exchange import Exchange
 from podium.core.reasons import Fault
 from podium.gateway.faces import Face
-from podium.gateway.landing import JSON, Outcome, headers_of
+from podium.gateway.landing import JSON, Outcome, calls_told, headers_of
 from podium.gateway.pool import Pool
 from podium.wire.fixed import FixedAnswer
 
@@ -33,7 +33,8 @@ def give_fixed_answer(pool: Pool, error: PodiumError, exchange: Exchange, face: 
     exchange.fault = error.fault
     degraded = b"x-podium-degraded: %b\r\n" % str(error.reason).encode()
     outcome.fixed = True
-    outcome.headers = (_EVENT_STREAM if exchange.stream else JSON) + headers_of(exchange) + degraded
+    told = headers_of(exchange) + calls_told(exchange, outcome.attempts) + degraded
+    outcome.headers = (_EVENT_STREAM if exchange.stream else JSON) + told
     outcome.body = face.fixed_stream(fixed) + face.done if exchange.stream else face.fixed(fixed)
     outcome.bytes_out = len(outcome.body)
     return True

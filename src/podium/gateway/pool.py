@@ -98,6 +98,16 @@ class Pool:
         """True when somebody can be called who is not in `tried`."""
         return any(backend not in tried for backend in self._ready)
 
+    def only(self, now_ns: int) -> Pick | None:
+        """The one backend of a pool that leaves no choice; its places are taken. None: ask `choose`."""
+        if self._fleet.changes != self._seen or now_ns >= self._look_again_ns:
+            self._look(now_ns)
+        if len(self._ready) != 1 or isinstance(self._balancer, RegionalBalancer):
+            return None
+        backend = self._ready[0]
+        probes = backend.state.enter(now_ns)
+        return None if probes == REFUSED else (backend, probes, Why.ONLY_ONE)
+
     def choose(self, tried: Collection[Backend], facts: CallFacts) -> Pick | None:
         """The backend for a call that has tried `tried`; its places are taken. None: nobody else can take it now."""
         now_ns = facts.now_ns

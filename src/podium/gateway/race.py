@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from podium.core.errors import PodiumError
+from podium.core.reasons import Fault
 from podium.gateway.attempt import Attempt
 
 __all__ = ["Race"]
@@ -21,8 +22,8 @@ class Race:
     async def run(self, first: Attempt, delay_s: float, make_second: Callable[[], Attempt | None]) -> None:
         """Run `first`; when it has no content after `delay_s`, a second one beside it, if `make_second` gives one.
 
-        Ends when the winner does. Raises the winner's error, or the last one when both failed. Cancelled itself,
-        it takes both along.
+        Ends when the winner does. Raises the winner's error, or when both failed the first that is not the caller's
+        fault. Cancelled itself, it takes both along.
         """
         try:
             first_task = self._start(first)
@@ -65,7 +66,8 @@ class Race:
                     return
                 if not isinstance(error, PodiumError) or attempt.first_at_ns:  # a bug, or the caller has a part of it
                     raise error
-                failure = error
+                if failure is None or failure.fault is Fault.CALLER:  # what may be mended goes before what may not
+                    failure = error
         if failure is not None:
             raise failure
 
@@ -76,6 +78,7 @@ class Race:
             task.cancel()
         if running:
             await asyncio.wait(running)
-        for task in self._runs:
+        for task, attempt in self._runs.items():
+            attempt.abandon()  # a task that is cancelled before its first step never runs
             if not task.cancelled():
                 task.exception()  # looked at: asyncio need not report it

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import msgspec
-
 from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
 from podium.core.usage import Usage
@@ -47,9 +45,18 @@ def _settle_several(exchange: Exchange, outcome: Outcome) -> None:
     for attempt, usage in given_up(outcome.attempts, outcome.attempt):
         price = attempt.backend.price
         exchange.cost_nanousd += 0 if price is None else price.cost_nanousd(usage)
-        exchange.usage = msgspec.structs.replace(
-            exchange.usage, input_tokens=exchange.usage.input_tokens + usage.input_tokens, estimated=True
-        )
+        exchange.usage = _sum(exchange.usage, usage)
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    return Usage(
+        input_tokens=one.input_tokens + other.input_tokens,
+        cached_input_tokens=one.cached_input_tokens + other.cached_input_tokens,
+        cache_write_tokens=one.cache_write_tokens + other.cache_write_tokens,
+        output_tokens=one.output_tokens + other.output_tokens,
+        reasoning_tokens=one.reasoning_tokens + other.reasoning_tokens,
+        estimated=one.estimated or other.estimated,
+    )
 
 
 def _count(exchange: Exchange, outcome: Outcome) -> Usage:

@@ -8,6 +8,7 @@ from podium.core.reasons import Reason
 from podium.core.usage import Usage
 from podium.economics.estimate import estimate_input_tokens
 from podium.gateway.attempt import Attempt
+from podium.gateway.landing import calls_told
 from podium.gateway.ports import Headers
 
 __all__ = ["answer_headers", "given_up", "trail_of"]
@@ -17,24 +18,17 @@ def answer_headers(attempt: Attempt, attempts: Sequence[Attempt], exchange: Exch
     """Version, backend, attempts and why; of several calls each one."""
     if len(attempts) == 1:
         return attempt.backend.heads[attempt.why]
-    steps = ", ".join(_step(one, won=one is attempt) for one in attempts)
-    text = f"x-podium-attempts: {len(attempts)}\r\nx-podium-choice: {attempt.why}\r\nx-podium-trail: {steps}\r\n"
-    if exchange.hedges:
-        text += f"x-podium-hedges: {exchange.hedges}\r\n"
+    head = attempt.backend.head + calls_told(exchange, attempts, attempt)
+    head += b"x-podium-choice: %b\r\n" % attempt.why.encode()
     if exchange.fallbacks:
-        text += f"x-podium-fallbacks: {exchange.fallbacks}\r\nx-podium-model: {attempt.model}\r\n"
-    return attempt.backend.head + text.encode("ascii", "backslashreplace")
-
-
-def _step(attempt: Attempt, *, won: bool) -> str:
-    end = "ok" if won else str(attempt.reason) if attempt.ended_at_ns else "running"
-    return f"{attempt.kind} {attempt.backend.upstream.label} {attempt.why} {end}"
+        head += b"x-podium-model: %b\r\n" % attempt.model.encode()
+    return head
 
 
 def given_up(attempts: Sequence[Attempt], answered: Attempt | None) -> list[tuple[Attempt, Usage]]:
-    """The calls beside the one that answered which worked for nothing, with the input that they cost, about."""
+    """The calls beside the one that answered which worked for nothing, with what they used: at least their input."""
     return [
-        (attempt, Usage(input_tokens=estimate_input_tokens(len(attempt.body)), estimated=True))
+        (attempt, attempt.usage or Usage(input_tokens=estimate_input_tokens(len(attempt.body)), estimated=True))
         for attempt in attempts
         if attempt is not answered and attempt.worked and attempt.reason is Reason.CLIENT_GONE
     ]

@@ -27,6 +27,7 @@ __all__ = [
     "NoticeSource",
     "RateLimitNotice",
     "read_rate_limits",
+    "speaks_of_limits",
 ]
 
 MAX_WAIT_S = 3600.0
@@ -103,7 +104,7 @@ def read_rate_limits(status: int, headers: Mapping[bytes, bytes], unix_s: float)
     are compared. What cannot be read is as if it were not there.
     """
     if status in _SUCCESSES:
-        return None if _REMAINING.isdisjoint(headers) else _used_up(headers, unix_s)
+        return _used_up(headers, unix_s) if speaks_of_limits(headers) else None
     if status != _TOO_MANY_REQUESTS and status not in _OVERLOADED:
         return None
     wait_s = _retry_after_s(headers, unix_s)
@@ -116,6 +117,11 @@ def read_rate_limits(status: int, headers: Mapping[bytes, bytes], unix_s: float)
         return _UNSAID
     wait_s, source = max(resets)
     return RateLimitNotice(refused=True, wait_s=wait_s, source=source)
+
+
+def speaks_of_limits(headers: Mapping[bytes, bytes]) -> bool:
+    """True when an answer says how much of a limit is left."""
+    return not _REMAINING.isdisjoint(headers)
 
 
 def _used_up(headers: Mapping[bytes, bytes], unix_s: float) -> RateLimitNotice | None:
