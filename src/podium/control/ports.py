@@ -102,7 +102,10 @@ class UsageQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums over a group of exchanges."""
+    """Sums over a group of exchanges.
+
+    By provider, what another provider's given up calls used is in that one's row, which counts no exchange for them.
+    """
 
     group: dict[str, str]
     exchanges: int
@@ -113,6 +116,7 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_tokens: int
     estimated_exchanges: int
     cost_nanousd: int
+    cache_write_tokens: int
 
 
 class Ledger(Protocol):
@@ -129,6 +133,9 @@ class Ledger(Protocol):
 
     async def usage(self, query: UsageQuery) -> tuple[UsageRow, ...]:
         """Sums, largest cost first."""
+
+    async def find(self, request_id: str, *, tenant: str | None, before: bytes | None, limit: int) -> tuple[Event, ...]:
+        """Exchanges with this request id, newest first, ids below `before`; callers may use one several times."""
 
 
 class LeaderLease(Protocol):

@@ -1,11 +1,14 @@
 """Sums over the ledger."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from podium.control.ports import Ledger, UsageQuery, UsageRow
 from podium.core.errors import InvalidRequest
+from podium.core.event import AttemptRecord
 
-__all__ = ["GROUPS", "Usage", "UsageReport"]
+__all__ = ["GROUPS", "Usage", "UsageReport", "calls_elsewhere"]
 
 GROUPS = ("tenant", "key", "model", "provider", "day")
 
@@ -49,4 +52,17 @@ def _sum(rows: tuple[UsageRow, ...]) -> UsageRow:
         reasoning_tokens=sum(row.reasoning_tokens for row in rows),
         estimated_exchanges=sum(row.estimated_exchanges for row in rows),
         cost_nanousd=sum(row.cost_nanousd for row in rows),
+        cache_write_tokens=sum(row.cache_write_tokens for row in rows),
     )
+
+
+def calls_elsewhere(provider: str, trail: Sequence[AttemptRecord]) -> list[AttemptRecord]:
+    """Calls that used something at another provider than the exchange's own.
+
+    Their tokens and cost are part of the exchange's; by provider they belong to theirs.
+    """
+    return [
+        call
+        for call in trail
+        if call.provider not in ("", provider) and (call.input_tokens or call.output_tokens or call.cost_nanousd)
+    ]

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from podium.core.event import Event
+from podium.core.event import AttemptRecord, Event
 from podium.core.ids import event_id
 
-__all__ = ["make_event"]
+__all__ = ["make_call", "make_event"]
 
 _STARTED_UNIX_NS = 1_760_000_000_000_000_000
 
@@ -50,3 +50,22 @@ def make_event(**changes: Any) -> Event:
         "trace_sampled": False,
     }
     return Event(**(fields | changes))
+
+
+def make_call(**changes: Any) -> AttemptRecord:
+    """A plausible record of one of several calls, which used nothing; `changes` replace fields."""
+    fields: dict[str, Any] = {
+        "model": "small",
+        "backend": "local/smollm2",
+        "kind": "first",
+        "why": "turn",
+        "reason": "ok",
+        "upstream_status": 200,
+        "started_ns": 400_000,
+        "ended_ns": 700_000_000,
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "cost_nanousd": 0,
+        "provider": "local",
+    }
+    return AttemptRecord(**(fields | changes))

@@ -11,9 +11,10 @@ import msgspec
 
 from podium.control.loader import Batch, Segment
 from podium.control.ports import ApiKeyRecord, Change, Revision, UsageQuery, UsageRow
+from podium.control.usage import calls_elsewhere
 from podium.core.clock import Clock, SystemClock
 from podium.core.errors import Conflict, Unavailable
-from podium.core.event import Event
+from podium.core.event import AttemptRecord, Event
 from podium.core.resources import Kind, Resource, spec_from_builtins
 from podium.core.snapshot import KeyEntry, Snapshot
 
@@ -158,13 +159,37 @@ class MemoryLedger(_Switch):
         """Sums, largest cost first."""
         await self._reach()
         groups: dict[tuple[str, ...], list[Event]] = defaultdict(list)
+        moved: list[tuple[tuple[str, ...], AttemptRecord, int]] = []
         for event in self.events.values():
-            if _is_asked_for(event, query):
-                groups[tuple(_group_value(event, by) for by in query.by)].append(event)
+            if not _is_asked_for(event, query):
+                continue
+            group = tuple(_group_value(event, by) for by in query.by)
+            groups[group].append(event)
+            if "provider" in query.by:
+                for call in calls_elsewhere(event.provider, event.trail):
+                    there = tuple(
+                        call.provider if by == "provider" else value for by, value in zip(query.by, group, strict=True)
+                    )
+                    moved += [(group, call, -1), (there, call, 1)]
         if not query.by and not groups:
             groups[()] = []
-        rows = [_row(dict(zip(query.by, values, strict=True)), events) for values, events in groups.items()]
-        return tuple(sorted(rows, key=lambda row: (-row.cost_nanousd, tuple(row.group.values()))))
+        rows = {group: _row(dict(zip(query.by, group, strict=True)), events) for group, events in groups.items()}
+        for group, call, sign in moved:
+            before = rows.get(group) or _row(dict(zip(query.by, group, strict=True)), [])
+            rows[group] = _with_call(before, call, sign)
+        return tuple(sorted(rows.values(), key=lambda row: (-row.cost_nanousd, tuple(row.group.values()))))
+
+    async def find(self, request_id: str, *, tenant: str | None, before: bytes | None, limit: int) -> tuple[Event, ...]:
+        """Exchanges with this request id, newest first, ids below `before`."""
+        await self._reach()
+        found = [
+            event
+            for event in self.events.values()
+            if event.request_id == request_id
+            and (tenant is None or event.tenant == tenant)
+            and (before is None or event.id < before)
+        ]
+        return tuple(sorted(found, key=lambda event: event.id, reverse=True)[:limit])
 
 
 def _is_asked_for(event: Event, query: UsageQuery) -> bool:
@@ -199,6 +224,16 @@ def _row(group: dict[str, str], events: list[Event]) -> UsageRow:
         reasoning_tokens=sum(event.reasoning_tokens for event in events),
         estimated_exchanges=sum(event.tokens_estimated for event in events),
         cost_nanousd=sum(event.cost_nanousd for event in events),
+        cache_write_tokens=sum(event.cache_write_tokens for event in events),
+    )
+
+
+def _with_call(row: UsageRow, call: AttemptRecord, sign: int) -> UsageRow:
+    return msgspec.structs.replace(
+        row,
+        input_tokens=row.input_tokens + sign * call.input_tokens,
+        output_tokens=row.output_tokens + sign * call.output_tokens,
+        cost_nanousd=row.cost_nanousd + sign * call.cost_nanousd,
     )
 
 

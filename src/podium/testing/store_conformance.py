@@ -29,13 +29,14 @@ from podium.control.ports import (
 from podium.core.errors import Conflict
 from podium.core.resources import Resource, Tenant
 from podium.core.snapshot import KeyEntry, KeySecret
-from podium.testing.events import make_event
+from podium.testing.events import make_call, make_event
 
 __all__ = ["KeyStoreConformance", "LeaderLeaseConformance", "LedgerConformance", "ResourceStoreConformance"]
 
 _HOUR_NS = 3600 * 10**9
 _MIDNIGHT_S = 1_760_054_400  # 2025-10-10 00:00 UTC
 _MIDNIGHT_NS = _MIDNIGHT_S * 10**9
+_EVENT_S = 1_760_000_000  # when `make_event`'s exchanges start, in the middle of an hour
 
 
 async def _raised(kind: type[Exception], work: Awaitable[object]) -> Exception:
@@ -210,6 +211,7 @@ def _row(group: dict[str, str], exchanges: int, **changes: int) -> UsageRow:
         "reasoning_tokens": 5 * exchanges,
         "estimated_exchanges": 0,
         "cost_nanousd": 1_500 * exchanges,
+        "cache_write_tokens": 0,
     }
     return UsageRow(group=group, exchanges=exchanges, **(sums | changes))
 
@@ -322,6 +324,77 @@ class LedgerConformance:
                 rows = await ledger.usage(UsageQuery(by=(), since_unix_s=since, until_unix_s=until))
                 assert rows == (_row({}, expected),)
 
+    async def test_cache_writes_are_added_up(self, ledgers: tuple[Ledger, Ledger]) -> None:
+        ledger, _ = ledgers
+        await ledger.load("a/1", 1, (make_event(cache_write_tokens=30), make_event(cache_write_tokens=4)))
+        for since in (None, _EVENT_S, _EVENT_S - 5):  # from sums by hour, from exchanges, from both
+            rows = await ledger.usage(UsageQuery(by=(), since_unix_s=since))
+            assert rows == (_row({}, 2, cache_write_tokens=34),)
+
+    async def test_by_provider_a_given_up_call_costs_its_own_provider(self, ledgers: tuple[Ledger, Ledger]) -> None:
+        ledger, _ = ledgers
+        lost = make_call(kind="first", provider="q", reason="client_gone", input_tokens=30, cost_nanousd=200)
+        failed = make_call(kind="retry", provider="r", reason="upstream_error")
+        won = make_call(kind="hedge", provider="p", input_tokens=70, output_tokens=20, cost_nanousd=1_300)
+        same = make_call(kind="first", provider="p", reason="client_gone", input_tokens=30, cost_nanousd=100)
+        events = (
+            make_event(provider="p", trail=(lost, failed, won), attempts=3),
+            make_event(provider="p", trail=(same, won), attempts=2, tenant="b"),
+            make_event(provider="q"),
+        )
+        await ledger.load("a/1", 1, events)
+        kept: dict[str, int] = {"input_tokens": 170, "cost_nanousd": 2_800}
+        whole = {"input_tokens": 130, "cached_input_tokens": 40, "output_tokens": 20, "reasoning_tokens": 5}
+        for since in (None, _EVENT_S, _EVENT_S - 5):
+            by_provider = UsageQuery(by=("provider",), since_unix_s=since)
+            assert await ledger.usage(by_provider) == (
+                _row({"provider": "p"}, 2, **kept),
+                _row({"provider": "q"}, 1, input_tokens=130, cost_nanousd=1_700),
+            )
+            assert await ledger.usage(UsageQuery(by=(), since_unix_s=since)) == (_row({}, 3),)
+            several = UsageQuery(by=("provider", "tenant"), since_unix_s=since, tenant="acme")
+            assert await ledger.usage(several) == (
+                _row({"provider": "q", "tenant": "acme"}, 1, **whole, cost_nanousd=1_700),
+                _row({"provider": "p", "tenant": "acme"}, 1, input_tokens=70, cost_nanousd=1_300),
+            )
+
+    async def test_a_provider_that_only_lost_counts_no_exchange(self, ledgers: tuple[Ledger, Ledger]) -> None:
+        ledger, _ = ledgers
+        lost = make_call(provider="lost", reason="client_gone", input_tokens=25, cost_nanousd=9)
+        await ledger.load("a/1", 1, (make_event(provider="p", trail=(lost, make_call(provider="p"))),))
+        for since in (None, _EVENT_S):
+            rows = await ledger.usage(UsageQuery(by=("day", "provider"), since_unix_s=since))
+            nothing = {"cached_input_tokens": 0, "output_tokens": 0, "reasoning_tokens": 0}
+            day = {"day": "2025-10-09"}
+            assert rows == (
+                _row(day | {"provider": "p"}, 1, input_tokens=75, cost_nanousd=1_491),
+                _row(day | {"provider": "lost"}, 0, **nothing, input_tokens=25, cost_nanousd=9),
+            )
+
+    async def test_an_exchange_is_found_by_its_request_id_with_all_its_calls(
+        self, ledgers: tuple[Ledger, Ledger]
+    ) -> None:
+        ledger, other = ledgers
+        calls = (make_call(kind="first", reason="upstream_error"), make_call(kind="retry", backend="p/ü"))
+        event = make_event(request_id="req/1:+=@", trail=calls, attempts=2, hedges=1, why="turn", trace_sampled=True)
+        await ledger.load("a/1", 1, (event, make_event(request_id="req")))
+        assert await other.find("req/1:+=@", tenant=None, before=None, limit=5) == (event,)
+        assert await other.find("req/1:+=@", tenant="acme", before=None, limit=5) == (event,)
+        assert await other.find("req/1:+=@", tenant="other", before=None, limit=5) == ()
+        assert await other.find("req/", tenant=None, before=None, limit=5) == ()
+
+    async def test_exchanges_of_one_request_id_come_newest_first_in_pages(self, ledgers: tuple[Ledger, Ledger]) -> None:
+        ledger, _ = ledgers
+        events = [
+            make_event(id=bytes([number]) * 16, request_id="same", tenant=f"t{number % 2}") for number in range(5)
+        ]
+        await ledger.load("a/1", 1, (*events, make_event(request_id="another")))
+        first = await ledger.find("same", tenant=None, before=None, limit=2)
+        second = await ledger.find("same", tenant=None, before=first[-1].id, limit=10)
+        assert [event.id[0] for event in (*first, *second)] == [4, 3, 2, 1, 0]
+        of_one = await ledger.find("same", tenant="t1", before=None, limit=10)
+        assert [event.id[0] for event in of_one] == [3, 1]
+
     async def test_odd_events_do_not_stop_the_others(self, ledgers: tuple[Ledger, Ledger]) -> None:
         ledger, _ = ledgers
         huge = {"input_tokens": 2**64 - 1, "cost_nanousd": 2**63, "bytes_in": -(2**63)}
@@ -332,10 +405,14 @@ class LedgerConformance:
             make_event(started_unix_ns=-5),
             make_event(started_unix_ns=2**63),
             make_event(admitted_ns=-1, upstream_ns=-1, first_byte_ns=-1),
+            make_event(trail=(make_call(provider="nul \0", cost_nanousd=2**63, why='"\\'), make_call(provider="p"))),
         )
         assert await ledger.load("a/1", 1, events) == len(events)
         assert await ledger.load("a/1", 1, events) == 0
         assert (await ledger.usage(_EVERYTHING))[0].exchanges == len(events)
+        for since in (None, _EVENT_S):
+            rows = await ledger.usage(UsageQuery(by=("provider",), since_unix_s=since))
+            assert len(rows) == 2
 
 
 class LeaderLeaseConformance:

@@ -8,8 +8,8 @@ from podium.core.clock import Clock, SystemClock
 from podium.core.event import Event
 from podium.store.sql.bulk import add_usage, insert_new_exchanges
 from podium.store.sql.database import LOAD_LOCK, Database
-from podium.store.sql.rows import hourly_sums, row_of
-from podium.store.sql.tables import journal_positions
+from podium.store.sql.rows import event_of, hourly_sums, row_of
+from podium.store.sql.tables import exchanges, journal_positions
 from podium.store.sql.usage import usage_rows, usage_statement
 
 __all__ = ["SqlLedger"]
@@ -58,7 +58,19 @@ class SqlLedger:
 
     async def usage(self, query: UsageQuery) -> tuple[UsageRow, ...]:
         """Sums, largest cost first. InvalidRequest: `by` names something else."""
-        statement = usage_statement(query)
+        statement = usage_statement(query, sqlite=self._database.is_sqlite)
         async with self._database.read() as connection:
             found = (await connection.execute(statement)).mappings().all()
         return usage_rows(query, found)
+
+    async def find(self, request_id: str, *, tenant: str | None, before: bytes | None, limit: int) -> tuple[Event, ...]:
+        """Exchanges with this request id, newest first, ids below `before`."""
+        of = exchanges.c
+        statement = select(exchanges).where(of.request_id == request_id).order_by(of.id.desc()).limit(limit)
+        if tenant is not None:
+            statement = statement.where(of.tenant == tenant)
+        if before is not None:
+            statement = statement.where(of.id < before)
+        async with self._database.read() as connection:
+            found = (await connection.execute(statement)).mappings().all()
+        return tuple(map(event_of, found))

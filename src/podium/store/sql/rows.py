@@ -5,11 +5,13 @@ from operator import itemgetter
 from typing import Any
 
 import msgspec
+from sqlalchemy import RowMapping
 
-from podium.core.event import Event
+from podium.control.usage import calls_elsewhere
+from podium.core.event import AttemptRecord, Event
 from podium.store.sql.tables import exchanges, usage_hours
 
-__all__ = ["HOUR_S", "SUMS", "USAGE_KEYS", "Row", "hourly_sums", "row_of"]
+__all__ = ["HOUR_S", "SUMS", "USAGE_KEYS", "Row", "event_of", "hourly_sums", "row_of"]
 
 Row = tuple[Any, ...]
 
@@ -21,7 +23,7 @@ _LATEST_NS = 2**62
 
 USAGE_KEYS = ("tenant", "key_id", "model", "provider")
 _TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens")
-SUMS = ("exchanges", "errors", *_TOKENS, "estimated_exchanges", "cost_nanousd")
+SUMS = ("exchanges", "errors", *_TOKENS, "estimated_exchanges", "cost_nanousd", "cache_write_tokens")
 
 _FIELDS = msgspec.structs.fields(Event)
 _INDEX = {field.name: index for index, field in enumerate(_FIELDS)}
@@ -30,19 +32,21 @@ assert tuple(_INDEX) == tuple(exchanges.columns.keys()), "tables.exchanges must 
 assert tuple(usage_hours.columns.keys()) == ("hour_unix_s", *USAGE_KEYS, *SUMS)
 
 _encode = msgspec.json.Encoder().encode
+_decode_trail = msgspec.json.Decoder(tuple[AttemptRecord, ...]).decode
 _STARTED = _INDEX["started_unix_ns"]
 _STATUS = _INDEX["status"]
 _ESTIMATED = _INDEX["tokens_estimated"]
 _texts = itemgetter(*(_INDEX[field.name] for field in _FIELDS if field.type is str))
 _numbers = itemgetter(*(index for index, field in enumerate(_FIELDS) if field.type is int and index != _STARTED))
 _keys = itemgetter(*map(_INDEX.__getitem__, USAGE_KEYS))
-_amounts = itemgetter(*map(_INDEX.__getitem__, (*_TOKENS, "cost_nanousd")))
+_provider = itemgetter(_INDEX["provider"])
+_amounts = itemgetter(*map(_INDEX.__getitem__, (*_TOKENS, "cost_nanousd", "cache_write_tokens")))
 
 
 def row_of(event: Event) -> Row:
     """The event's fields in the table's order, made to fit: one odd event must not stop all others."""
     fields = msgspec.structs.astuple(event)
-    row = (*fields[:-1], _encode(event.trail).decode() if event.trail else "")
+    row = (*fields[:-1], _encode([_fitting(call) for call in event.trail]).decode() if event.trail else "")
     numbers = _numbers(row)
     fits = (
         max(numbers) <= _MOST
@@ -53,7 +57,18 @@ def row_of(event: Event) -> Row:
     return row if fits else tuple(_made_to_fit(index, value) for index, value in enumerate(row))
 
 
-def _made_to_fit(index: int, value: object) -> object:
+def event_of(row: RowMapping) -> Event:
+    """The event of a row of `exchanges`."""
+    fields = {str(name): value for name, value in row.items()}
+    return Event(**fields | {"trail": _decode_trail(row["trail"]) if row["trail"] else ()})
+
+
+def _fitting(call: AttemptRecord) -> AttemptRecord:
+    """The same record with texts and numbers that every database's JSON functions take."""
+    return AttemptRecord(**{name: _made_to_fit(-1, value) for name, value in msgspec.structs.asdict(call).items()})
+
+
+def _made_to_fit(index: int, value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("\0", "\ufffd")  # PostgreSQL's text cannot hold it
     if isinstance(value, bool) or not isinstance(value, int):
@@ -71,7 +86,8 @@ def hourly_sums(rows: Iterable[Row]) -> list[Row]:
         total = sums.get(key)
         if total is None:
             total = sums[key] = [0] * len(SUMS)
-        input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, cost_nanousd = _amounts(row)
+        amounts = _amounts(row)
+        input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, cost_nanousd, cache_write_tokens = amounts
         total[0] += 1
         total[1] += row[_STATUS] >= 400  # noqa: PLR2004 - HTTP's first error status
         total[2] += input_tokens
@@ -80,4 +96,15 @@ def hourly_sums(rows: Iterable[Row]) -> list[Row]:
         total[5] += reasoning_tokens
         total[6] += row[_ESTIMATED]
         total[7] += cost_nanousd
+        total[8] += cache_write_tokens
+        if row[-1]:
+            for call in calls_elsewhere(_provider(row), _decode_trail(row[-1])):
+                _move(call, total, sums.setdefault((*key[:-1], call.provider), [0] * len(SUMS)))
     return [(*key, *total) for key, total in sorted(sums.items())]
+
+
+def _move(call: AttemptRecord, of: list[int], to: list[int]) -> None:
+    """Take what a call used from one provider's sums to another's."""
+    for index, amount in ((2, call.input_tokens), (4, call.output_tokens), (7, call.cost_nanousd)):
+        of[index] -= amount
+        to[index] += amount

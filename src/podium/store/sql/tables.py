@@ -137,6 +137,7 @@ exchanges = Table(
     Column("fallbacks", BigInteger, nullable=False, server_default="0"),
     Column("trail", Text, nullable=False, server_default=""),  # JSON of podium.core.event.AttemptRecord's; or empty
     Index(None, "started_unix_ns"),
+    Index(None, "request_id", "id"),
 )
 
 # Sums of `exchanges` by hour, kept in the same transaction: usage is read from here.
@@ -156,4 +157,5 @@ usage_hours = Table(
     Column("reasoning_tokens", BigInteger, nullable=False),
     Column("estimated_exchanges", BigInteger, nullable=False),
     Column("cost_nanousd", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False, server_default="0"),
 )

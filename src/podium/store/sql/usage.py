@@ -1,18 +1,21 @@
 """Usage questions in SQL.
 
-Whole hours come from `usage_hours`; the parts of an hour at the ends of the asked time from `exchanges`.
+Whole hours come from `usage_hours`; the parts of an hour at the ends of the asked time from `exchanges`. By provider,
+what calls at other providers than the exchange's own used is taken from its row and put into theirs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     ColumnElement,
     RowMapping,
     Select,
     Table,
+    Text,
     and_,
     case,
     cast,
@@ -25,7 +28,8 @@ from sqlalchemy import (
 
 from podium.control.ports import UsageQuery, UsageRow
 from podium.core.errors import InvalidRequest
-from podium.store.sql.rows import HOUR_S, SUMS
+from podium.core.event import AttemptRecord
+from podium.store.sql.rows import HOUR_S, SUMS, USAGE_KEYS
 from podium.store.sql.tables import exchanges, usage_hours
 
 __all__ = ["usage_rows", "usage_statement"]
@@ -35,25 +39,27 @@ _DAY_S = 86_400
 _NS = 1_000_000_000
 _HOUR_NS = HOUR_S * _NS
 _ERROR_STATUS = 400
+_CALL = {name: index for index, name in enumerate(AttemptRecord.__struct_fields__)}
+_OF_CALLS = ("input_tokens", "output_tokens", "cost_nanousd")
 
 
-def usage_statement(query: UsageQuery) -> Select[Any]:
+def usage_statement(query: UsageQuery, *, sqlite: bool) -> Select[Any]:
     """One statement that answers `query`; its columns are those of `_COLUMNS` that it groups by, and the sums."""
     if unknown := set(query.by) - set(_COLUMNS):
         raise InvalidRequest(f"`by` does not know `{min(unknown)}`; it takes {', '.join(_COLUMNS)}.", parameter="by")
-    parts = union_all(*_parts(query)).subquery()
+    parts = union_all(*_parts(query, sqlite=sqlite)).subquery()
     groups = [parts.c[_COLUMNS[name]] for name in dict.fromkeys(query.by)]
     sums = [func.coalesce(func.sum(parts.c[name]), 0).label(name) for name in SUMS]
     return select(*groups, *sums).group_by(*groups)
 
 
-def _parts(query: UsageQuery) -> list[Select[Any]]:
+def _parts(query: UsageQuery, *, sqlite: bool) -> list[Select[Any]]:
     since = None if query.since_unix_s is None else _nanoseconds(query.since_unix_s)
     until = None if query.until_unix_s is None else _nanoseconds(query.until_unix_s)
     first = None if since is None else -(-since // _HOUR_NS)  # the first whole hour
     last = None if until is None else until // _HOUR_NS  # the hour after the last whole one
     if first is not None and last is not None and first >= last:
-        return [_from_exchanges(query, _between(since, until))]
+        return _from_exchanges(query, _between(since, until), sqlite=sqlite)
     hours = usage_hours.c.hour_unix_s
     whole = and_(
         literal(True) if first is None else hours >= first * HOUR_S,
@@ -66,7 +72,7 @@ def _parts(query: UsageQuery) -> list[Select[Any]]:
     if until is not None and last is not None and last * _HOUR_NS < until:
         edges.append(_between(last * _HOUR_NS, until))
     if edges:
-        parts.append(_from_exchanges(query, or_(*edges)))
+        parts += _from_exchanges(query, or_(*edges), sqlite=sqlite)
     return parts
 
 
@@ -89,26 +95,48 @@ def _filters(query: UsageQuery, table: Table) -> list[ColumnElement[bool]]:
 def _from_hours(query: UsageQuery, time: ColumnElement[bool]) -> Select[Any]:
     hours = usage_hours.c
     day = (hours.hour_unix_s - hours.hour_unix_s % _DAY_S).label("day")
-    return select(day, *(usage_hours.c[name] for name in _names())).where(time, *_filters(query, usage_hours))
+    return select(day, *(usage_hours.c[name] for name in (*USAGE_KEYS, *SUMS))).where(
+        time, *_filters(query, usage_hours)
+    )
 
 
-def _from_exchanges(query: UsageQuery, time: ColumnElement[bool]) -> Select[Any]:
+def _from_exchanges(query: UsageQuery, time: ColumnElement[bool], *, sqlite: bool) -> list[Select[Any]]:
     of = exchanges.c
     made = {
         "exchanges": literal(1),
         "errors": case((of.status >= _ERROR_STATUS, 1), else_=0),
         "estimated_exchanges": case((of.tokens_estimated, 1), else_=0),
     }
+    where = (time, *_filters(query, exchanges))
+    parts = [_rows({name: made.get(name, of.get(name)) for name in SUMS}, of.provider).where(*where)]
+    if "provider" in query.by:
+        call = _call(sqlite=sqlite)
+        provider = call("provider")
+        amounts = {name: cast(call(name), BigInteger) for name in _OF_CALLS}
+        used = or_(*(amount != 0 for amount in amounts.values()))
+        elsewhere = (*where, of.trail != "", provider != "", provider != of.provider, used)
+        parts.append(_rows(amounts, provider).where(*elsewhere))
+        parts.append(_rows({name: -amount for name, amount in amounts.items()}, of.provider).where(*elsewhere))
+    return parts
+
+
+def _rows(sums: Mapping[str, Any], provider: ColumnElement[str]) -> Select[Any]:
+    """One row for each exchange, or for each call of it; sums that are not given are 0."""
+    of = exchanges.c
     started_s = of.started_unix_ns // _NS
     day = (started_s - started_s % _DAY_S).label("day")
-    columns = (
-        cast(made.get(name, of.get(name)), BigInteger).label(name) if name in SUMS else of[name] for name in _names()
-    )
-    return select(day, *columns).where(time, *_filters(query, exchanges))
+    keys = (provider.label(name) if name == "provider" else of[name] for name in USAGE_KEYS)
+    return select(day, *keys, *(cast(sums.get(name, 0), BigInteger).label(name) for name in SUMS))
 
 
-def _names() -> tuple[str, ...]:
-    return (*(column for column in _COLUMNS.values() if column != "day"), *SUMS)
+def _call(*, sqlite: bool) -> Callable[[str], ColumnElement[Any]]:
+    """What reads a field of a call of the exchange's trail; the select has one row for each call then."""
+    trail = func.nullif(exchanges.c.trail, "")
+    if sqlite:
+        each = func.json_each(trail).table_valued("value", name="call")
+        return lambda name: func.json_extract(each.c.value, f"$[{_CALL[name]}]")
+    each = func.json_array_elements(cast(trail, JSON)).table_valued("value", name="call")
+    return lambda name: each.c.value.op("->>", return_type=Text())(_CALL[name])
 
 
 def usage_rows(query: UsageQuery, found: Sequence[RowMapping]) -> tuple[UsageRow, ...]:
