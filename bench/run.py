@@ -97,7 +97,12 @@ def _bench(options: argparse.Namespace) -> None:
     _raise_file_limit()
     plan = Plan(
         metrics=[metric for metric in METRICS if options.only is None or metric.name in options.only],
-        contestants=[one for one in CONTESTANTS if options.contestants is None or one.name in options.contestants],
+        contestants=[
+            one
+            for one in CONTESTANTS
+            if (options.contestants is None or one.name in options.contestants)
+            and any(metric.takes(one) for metric in METRICS if options.only is None or metric.name in options.only)
+        ],
         rounds=options.rounds,
         quick=options.quick,
         idle_wait_s=options.idle_wait,
@@ -132,8 +137,8 @@ def _place(gateway_core: int, load_core: int) -> Place:
     scratch = _WORK / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    port, side_port, upstream_port = free_ports(3)
-    return Place(_WORK, scratch, gateway_core, load_core, port, side_port, upstream_port)
+    port, side_port, upstream_port, *more = free_ports(6)
+    return Place(_WORK, scratch, gateway_core, load_core, port, side_port, upstream_port, tuple(more))
 
 
 def _raise_file_limit() -> None:

@@ -2,16 +2,28 @@
 
 from dataclasses import dataclass
 
-__all__ = ["FIGURES", "METRIC_TITLES", "Aim", "Figure"]
+__all__ = ["AIM_GROUPS", "FIGURES", "METRIC_TITLES", "NOTES", "Aim", "Figure"]
+
+ONE_BACKEND, MANY_BACKENDS, TRANSLATION, ENGINE = AIM_GROUPS = (
+    "One backend",
+    "Many backends",
+    "Translation",
+    "Embedded engine",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A bound of a figure: of its ratio to `beside` (a contestant), or of the figure itself when that is None."""
+    """A bound of a figure: of its ratio to `beside` (a contestant), or of the figure itself when that is None.
+
+    `subject`: the contestant that it is for, and no other.
+    """
 
     bound: float
     beside: str | None = None
     beyond: float | None = None  # a further bound that is hoped for
+    subject: str = "podium"
+    group: str = ONE_BACKEND
 
     def says(self, figure: "Figure") -> str:
         """The aim in words."""
@@ -31,7 +43,7 @@ class Figure:
     unit: str
     digits: int
     more_is_better: bool = False
-    aim: Aim | None = None
+    aims: tuple[Aim, ...] = ()
     ratio: bool = True  # whether a ratio between contestants says anything
 
 
@@ -39,39 +51,182 @@ METRIC_TITLES = {
     "requests": "Requests a second: non-streamed chat, 64 connections",
     "latency": "Latency at 200 requests a second",
     "streams": "Fast streams: 32 at a time, 100 events each, relayed untouched",
+    "translation": "Streams between callers and providers of different APIs: 32 at a time, 100 events of content each",
     "paced": "5,000 paced streams, one event in 200 ms each",
     "start": "Start and rest",
     "soak": "Memory after 50,000 and after 300,000 exchanges",
+    "failover-soak": "Memory after 50,000 and after 300,000 exchanges, four backends",
+    "slow": "One slow backend of four: 2 s later than the others (median 200 ms, p99 500 ms), 50 streams a second",
+    "choice": "Choosing among 1,000 backends, the place taken and given back",
     "engine": "Embedded engine: tokens a second through Podium and from the worker directly",
 }
 
+# What a reader of a table must know.
+NOTES = {
+    "translation": (
+        "The stream mock and the client share the load core and set the pace of untranslated streams; where that core"
+        " was full, the rate seen flatters translation, so the aim is on both: on the rate seen, and on the rate that"
+        " the gateway's core allows, which is CPU per event untranslated over CPU per event translated."
+    ),
+    "paced": (
+        "RSS per open stream is the growth from before to 5,000 open, divided by 5,000: the caller's connection, the"
+        " provider's and all that is known of the exchange. RSS per idle connection is what is left of the growth when"
+        " all streams have ended, divided by the connections that are kept: an upper bound, since an allocator does"
+        " not give everything back."
+    ),
+    "choice": "The gateway's own pool with breakers on, each choice with another tenant, session, prompt and time.",
+}
+
+_ENGINE_AIM = Aim(0.95, "worker", subject="podium-engine", group=ENGINE)
+_TRANSLATION_AIM = Aim(0.4, subject="podium-translation", group=TRANSLATION)
+_SLOW_AIM = Aim(1.5, subject="podium-slow", group=MANY_BACKENDS)
+_SOAK_AIM = Aim(1.05, subject="podium-failover", group=MANY_BACKENDS)
+_CHOICE_AIM = Aim(10.0, group=MANY_BACKENDS)
+_STRATEGIES = (
+    "round_robin",
+    "weighted_round_robin",
+    "least_in_flight",
+    "response_time",
+    "lowest_cost",
+    "prefix_affinity",
+    "session_affinity",
+)
+_SETTINGS = {
+    "healthy": "no backend slow",
+    "round_robin": "round robin",
+    "response_time": "response time",
+    "hedged": "response time and hedging",
+}
+
+
+def _translation() -> tuple[Figure, ...]:
+    ways = {
+        "plain": "untranslated",
+        "from_anthropic": "OpenAI caller, Anthropic provider",
+        "to_messages": "Messages caller, OpenAI provider",
+    }
+    figures = []
+    for way, title in ways.items():
+        figures += [
+            Figure("translation", f"{way}_events_per_s", f"{title}: events/s", "1/s", 0, ratio=False),
+            Figure("translation", f"{way}_cpu_us", f"{title}: CPU per event", "µs", 1, ratio=False),
+            Figure("translation", f"{way}_load_core", f"{title}: the load core was busy", "%", 0, ratio=False),
+        ]
+        if way != "plain":
+            rate = f"{title}: event rate that the gateway's core allows, of untranslated"
+            seen = f"{title}: event rate seen, of untranslated"
+            figures += [
+                Figure(
+                    "translation",
+                    f"{way}_of_cpu",
+                    rate,
+                    "",
+                    2,
+                    more_is_better=True,
+                    aims=(_TRANSLATION_AIM,),
+                    ratio=False,
+                ),
+                Figure(
+                    "translation",
+                    f"{way}_rate",
+                    seen,
+                    "",
+                    2,
+                    more_is_better=True,
+                    aims=(_TRANSLATION_AIM,),
+                    ratio=False,
+                ),
+            ]
+    return tuple(figures)
+
+
+def _slow() -> tuple[Figure, ...]:
+    figures = []
+    for setting, title in _SETTINGS.items():
+        figures += [
+            Figure("slow", f"{setting}_p50_ms", f"{title}: p50 of time to first content", "ms", 0, ratio=False),
+            Figure("slow", f"{setting}_p99_ms", f"{title}: p99 of time to first content", "ms", 0, ratio=False),
+            Figure(
+                "slow",
+                f"{setting}_slow_percent",
+                f"{title}: share of the calls that went to that backend",
+                "%",
+                1,
+                ratio=False,
+            ),
+        ]
+    title = "one slow backend of four, response time and hedging: p99 of time to first content over the healthy p99"
+    return (*figures, Figure("slow", "p99_ratio", title, "", 2, aims=(_SLOW_AIM,), ratio=False))
+
+
+def _choice() -> tuple[Figure, ...]:
+    return tuple(
+        Figure("choice", f"{name}_us", f"choosing among 1,000: {name}", "µs", 1, aims=(_CHOICE_AIM,), ratio=False)
+        for name in _STRATEGIES
+    )
+
+
 FIGURES = (
     Figure(
-        "requests", "requests_per_s", "requests/s", "req/s", 0, more_is_better=True, aim=Aim(1.0, "vllm-router", 1.4)
+        "requests",
+        "requests_per_s",
+        "requests/s",
+        "req/s",
+        0,
+        more_is_better=True,
+        aims=(
+            Aim(1.0, "vllm-router", 1.4),
+            Aim(1.0, "vllm-router", subject="podium-failover", group=MANY_BACKENDS),
+            Aim(0.9, "podium-single", subject="podium-failover", group=MANY_BACKENDS),
+        ),
     ),
     Figure("requests", "cpu_us", "CPU per request", "µs", 0),
     Figure("requests", "p50_ms", "p50 under full load", "ms", 2),
     Figure("requests", "p99_ms", "p99 under full load", "ms", 2),
     Figure("requests", "side_cpu_us", "CPU of its other processes per request", "µs", 0, ratio=False),
-    Figure("latency", "p50_ms", "p50 at 200 req/s", "ms", 3, aim=Aim(1.3, "vllm-router")),
-    Figure("latency", "p99_ms", "p99 at 200 req/s", "ms", 3, aim=Aim(1.5, "vllm-router")),
+    Figure("latency", "p50_ms", "p50 at 200 req/s", "ms", 3, aims=(Aim(1.3, "vllm-router"),)),
+    Figure("latency", "p99_ms", "p99 at 200 req/s", "ms", 3, aims=(Aim(1.5, "vllm-router"),)),
     Figure("latency", "cpu_us", "CPU per request", "µs", 0),
-    Figure("streams", "cpu_us", "CPU per chunk", "µs", 1, aim=Aim(2.0, "nginx")),
+    Figure("streams", "cpu_us", "CPU per chunk", "µs", 1, aims=(Aim(2.0, "nginx"),)),
     Figure("streams", "events_per_s", "chunks/s", "1/s", 0, more_is_better=True),
-    Figure("streams", "lost_events", "events lost", "", 0, ratio=False, aim=Aim(0)),
+    Figure("streams", "lost_events", "events lost", "", 0, ratio=False, aims=(Aim(0),)),
     Figure("paced", "held_percent", "events received of those due", "%", 1, more_is_better=True, ratio=False),
-    Figure("paced", "lost_events", "events lost of 5,000 paced streams", "", 0, ratio=False, aim=Aim(0)),
-    Figure("paced", "memory_mb", "memory with 5,000 streams open", "MB", 0, aim=Aim(400)),
+    Figure("paced", "lost_events", "events lost of 5,000 paced streams", "", 0, ratio=False, aims=(Aim(0),)),
+    Figure("paced", "memory_mb", "memory with 5,000 streams open", "MB", 0, aims=(Aim(400),)),
     Figure("paced", "lag_p50_ms", "lag p50, provider's write to caller's read", "ms", 2),
     Figure("paced", "lag_p99_ms", "lag p99", "ms", 2),
     Figure("paced", "cpu_us", "CPU per event", "µs", 1),
-    Figure("start", "ready_s", "exec to ready", "s", 2, aim=Aim(1.5)),
-    Figure("start", "idle_mb", "memory at rest (PSS)", "MB", 1, aim=Aim(120)),
+    Figure("paced", "before_mb", "RSS before", "MB", 1, ratio=False),
+    Figure("paced", "open_mb", "RSS with 5,000 streams open", "MB", 1, ratio=False),
+    Figure("paced", "after_mb", "RSS after, connections to the provider kept idle", "MB", 1, ratio=False),
+    Figure("paced", "stream_kb", "RSS per open stream, both connections included", "kB", 1, ratio=False),
+    Figure("paced", "idle_connections", "connections to the provider that are kept idle", "", 0, ratio=False),
+    Figure("paced", "idle_connection_kb", "RSS kept per idle connection to the provider", "kB", 1, ratio=False),
+    *_translation(),
+    Figure("start", "ready_s", "exec to ready", "s", 2, aims=(Aim(1.5),)),
+    Figure("start", "idle_mb", "memory at rest (PSS)", "MB", 1, aims=(Aim(120),)),
     Figure("start", "idle_resident_mb", "memory at rest, shared pages counted whole (RSS)", "MB", 1),
     Figure("soak", "early_mb", "memory after 50,000", "MB", 1, ratio=False),
     Figure("soak", "late_mb", "memory after 300,000", "MB", 1, ratio=False),
-    Figure("soak", "growth", "memory after 300,000 over that after 50,000", "", 3, ratio=False, aim=Aim(1.05)),
-    Figure("engine", "tokens_per_s_1", "tokens/s, 1 chat", "1/s", 1, more_is_better=True, aim=Aim(0.95, "worker")),
-    Figure("engine", "tokens_per_s_8", "tokens/s, 8 chats", "1/s", 1, more_is_better=True, aim=Aim(0.95, "worker")),
-    Figure("engine", "tokens_per_s_32", "tokens/s, 32 chats", "1/s", 1, more_is_better=True, aim=Aim(0.95, "worker")),
+    Figure("soak", "growth", "memory after 300,000 over that after 50,000", "", 3, ratio=False, aims=(Aim(1.05),)),
+    Figure("soak", "early_resident_mb", "RSS after 50,000", "MB", 1, ratio=False),
+    Figure("soak", "late_resident_mb", "RSS after 300,000", "MB", 1, ratio=False),
+    Figure("failover-soak", "early_mb", "memory after 50,000", "MB", 1, ratio=False),
+    Figure("failover-soak", "late_mb", "memory after 300,000", "MB", 1, ratio=False),
+    Figure(
+        "failover-soak",
+        "growth",
+        "memory after 300,000 over that after 50,000, four backends",
+        "",
+        3,
+        ratio=False,
+        aims=(_SOAK_AIM,),
+    ),
+    Figure("failover-soak", "early_resident_mb", "RSS after 50,000", "MB", 1, ratio=False),
+    Figure("failover-soak", "late_resident_mb", "RSS after 300,000", "MB", 1, ratio=False),
+    *_slow(),
+    *_choice(),
+    Figure("engine", "tokens_per_s_1", "tokens/s, 1 chat", "1/s", 1, more_is_better=True, aims=(_ENGINE_AIM,)),
+    Figure("engine", "tokens_per_s_8", "tokens/s, 8 chats", "1/s", 1, more_is_better=True, aims=(_ENGINE_AIM,)),
+    Figure("engine", "tokens_per_s_32", "tokens/s, 32 chats", "1/s", 1, more_is_better=True, aims=(_ENGINE_AIM,)),
 )

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -43,6 +43,10 @@ class Loads:
     rest_s: float  # before memory is read
     chats: tuple[tuple[int, int], ...]  # concurrency, chats in all
     chat_tokens: int
+    translation_s: float
+    slow_warm_s: float
+    slow_s: float
+    choices: int
 
 
 FULL = Loads(
@@ -57,6 +61,10 @@ FULL = Loads(
     rest_s=2,
     chats=((1, 4), (8, 16), (32, 32)),
     chat_tokens=48,
+    translation_s=4,
+    slow_warm_s=5,
+    slow_s=20,
+    choices=20_000,
 )
 QUICK = Loads(
     warm_s=1,
@@ -70,6 +78,10 @@ QUICK = Loads(
     rest_s=0.5,
     chats=((1, 1), (8, 8), (32, 32)),
     chat_tokens=12,
+    translation_s=1,
+    slow_warm_s=2,
+    slow_s=3,
+    choices=2_000,
 )
 
 
@@ -101,12 +113,12 @@ class Lab:
         )
 
     @contextmanager
-    def _mock(self, command: list[str]) -> Iterator[None]:
+    def _mock(self, command: list[str], port: int) -> Iterator[None]:
         environment = {"PYTHONPATH": str(BENCH)}
         log = self.place.folder("mock") / "mock.err"
         with Child("mock provider", command, cores={self.place.load_core}, log=log, environment=environment) as child:
             deadline = time.monotonic() + 10
-            while not _listens(self.place.upstream_port):
+            while not _listens(port):
                 child.require_alive()
                 if time.monotonic() > deadline:
                     raise BenchError("the mock provider does not listen")
@@ -114,15 +126,29 @@ class Lab:
             yield
 
     def json_mock(self) -> contextlib.AbstractContextManager[None]:
-        """A provider that answers with the fixed completion."""
-        return self._mock(write_mock_configuration(self.place.folder("mock"), self.place.upstream_port))
+        """A provider that answers with the fixed completion, on all upstream ports."""
+        ports = self.place.upstream_ports
+        return self._mock(write_mock_configuration(self.place.folder("mock"), ports), ports[0])
 
     def stream_mock(
         self, *, events: int, interval_ms: int = 0, stamp: bool = False
     ) -> contextlib.AbstractContextManager[None]:
         """A provider that streams; see harness.mocks.sse."""
-        options = ["--port", str(self.place.upstream_port), "--events", str(events), "--interval-ms", str(interval_ms)]
-        return self._mock([sys.executable, "-m", "harness.mocks.sse", *options, *(["--stamp"] if stamp else [])])
+        port = self.place.upstream_port
+        options = ["--port", str(port), "--events", str(events), "--interval-ms", str(interval_ms)]
+        return self._mock([sys.executable, "-m", "harness.mocks.sse", *options, *(["--stamp"] if stamp else [])], port)
+
+    @contextmanager
+    def simulators(self, behaviour: str) -> Iterator[None]:
+        """A simulated provider on each upstream port (podium.testing.upstream); all begin with that behaviour."""
+        with ExitStack() as stack:
+            for number, port in enumerate(self.place.upstream_ports):
+                options = ["--protocol", "openai", "--port", str(port), "--behaviour", behaviour]
+                further = ["--no-keys", "--seed", str(number), "--kept-requests", "0"]
+                stack.enter_context(
+                    self._mock([sys.executable, "-m", "podium.testing.upstream", *options, *further], port)
+                )
+            yield
 
     def wrk(self, request: Request, *, seconds: int, connections: int = 64) -> WrkResult:
         """Closed loop as fast as it goes; wrk costs the load core less than any generator in Python."""

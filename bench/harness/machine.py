@@ -11,6 +11,7 @@ __all__ = [
     "Watch",
     "WatchReading",
     "calibrate_ms",
+    "connections_to",
     "describe_machine",
     "memory_mb",
     "resident_mb",
@@ -80,6 +81,13 @@ def _rollup_mb(root: int, field: str) -> float:
         if (match := re.search(rf"^{field}:\s+(\d+)", rollup, re.MULTILINE)) is not None:
             kib += int(match[1])
     return kib * 1024 / 1e6
+
+
+def connections_to(port: int) -> int:
+    """Established TCP connections whose far end is that port of 127.0.0.1, each counted once."""
+    far = f"0100007F:{port:04X}"
+    rows = (line.split() for line in (_PROC / "net" / "tcp").read_text().splitlines()[1:])
+    return sum(row[2] == far and row[3] == "01" for row in rows)
 
 
 @dataclass(frozen=True, slots=True)

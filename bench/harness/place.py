@@ -20,11 +20,17 @@ class Place:
     port: int  # where the contestant listens
     side_port: int  # for its metrics or its control plane
     upstream_port: int  # where the mock provider listens
+    more_upstream_ports: tuple[int, ...] = ()  # where it listens too, or others like it, for pools of four
 
     @property
     def upstream_url(self) -> str:
         """The mock provider, without a path."""
         return f"http://127.0.0.1:{self.upstream_port}"
+
+    @property
+    def upstream_ports(self) -> tuple[int, ...]:
+        """All ports on which providers listen."""
+        return (self.upstream_port, *self.more_upstream_ports)
 
     def folder(self, name: str) -> Path:
         """A scratch folder, made when it is not there."""

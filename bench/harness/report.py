@@ -3,14 +3,14 @@
 import statistics
 from collections.abc import Iterator
 
-from harness.figures import FIGURES, METRIC_TITLES, Aim, Figure
+from harness.figures import AIM_GROUPS, FIGURES, METRIC_TITLES, NOTES, Aim, Figure
 from harness.lab import QUICK
 from harness.results import DISTURBED_CORES, Series
 from harness.statistics import Spread, pairwise_ratios, spread_of
 
 __all__ = ["render"]
 
-_SUBJECT = "podium"
+_SUBJECT, _ENGINE_SUBJECT, _BARE = "podium", "podium-engine", "podium-bare"
 _ENOUGH_ROUNDS = 7
 
 _METHOD = """\
@@ -69,20 +69,26 @@ def _head(series: Series) -> Iterator[str]:
 
 
 def _aims(series: Series) -> Iterator[str]:
-    rows = [
-        [figure.title, figure.aim.says(figure), *_verdict(series, figure, figure.aim)]
-        for figure in FIGURES
-        if figure.aim is not None
-    ]
     yield "## Aims"
-    yield _table(["figure", "aim", "found: median (least to greatest)", "verdict"], rows)
+    for group in AIM_GROUPS:
+        rows = [
+            [_aim_title(series, figure, aim), aim.says(figure), *_verdict(series, figure, aim)]
+            for figure in FIGURES
+            for aim in figure.aims
+            if aim.group == group
+        ]
+        yield f"### {group}"
+        yield _table(["figure", "aim", "found: median (least to greatest)", "verdict"], rows)
+
+
+def _aim_title(series: Series, figure: Figure, aim: Aim) -> str:
+    if aim.subject in (_SUBJECT, _ENGINE_SUBJECT) or aim.beside is None:
+        return figure.title
+    return f"{figure.title}: {series.titles.get(aim.subject, aim.subject)}"
 
 
 def _verdict(series: Series, figure: Figure, aim: Aim) -> list[str]:
-    subject = _subject_of(series, figure.metric)
-    if subject is None or not subject.startswith(_SUBJECT):
-        return ["-", "not measured"]
-    ours = series.values(figure.metric, subject, figure.value)
+    ours = series.values(figure.metric, aim.subject, figure.value)
     if aim.beside is None:
         found = spread_of(list(ours.values()))
     else:
@@ -99,7 +105,9 @@ def _verdict(series: Series, figure: Figure, aim: Aim) -> list[str]:
         words = "met, and the one beyond"
     if found.low < aim.bound < found.high and figure.value != "lost_events":
         words += "; the spread reaches over the bound"
-    if any(run.problems for run in series.of(figure.metric, subject)):
+    if found.count < min(series.rounds, _ENOUGH_ROUNDS):
+        words += f"; {found.count} rounds"
+    if any(run.problems for run in series.of(figure.metric, aim.subject)):
         words += "; with failures"
     return [_spread(found, digits), words]
 
@@ -108,23 +116,11 @@ def _reaches(figure: Figure, value: float, bound: float) -> bool:
     return value >= bound if figure.more_is_better else value <= bound
 
 
-def _subject_of(series: Series, metric: str) -> str | None:
-    """Whose ratios are shown: Podium's, or the last contestant's where Podium was not measured."""
-    names = [name for name in series.titles if name not in series.beside]
-    measured = [name for name in names if any(run.values for run in series.of(metric, name))]
-    for name in measured:
-        if name in (_SUBJECT, f"{_SUBJECT}-engine"):
-            return name
-    return measured[-1] if measured else None
-
-
 def _section(series: Series, metric: str, title: str) -> Iterator[str]:
-    subject = _subject_of(series, metric)
-    if subject is None:
+    names = [name for name in series.titles if any(run.values for run in series.of(metric, name))]
+    if not names:
         return
-    names = [name for name in series.titles if series.of(metric, name)]
-    pairs = [(subject, name) for name in names if name != subject and name not in series.beside]
-    pairs += [(name, series.beside[name]) for name in names if series.beside.get(name) in names]
+    pairs = _pairs(series, metric, names)
     rows = []
     for figure in FIGURES:
         if figure.metric == metric:
@@ -140,6 +136,27 @@ def _section(series: Series, metric: str, title: str) -> Iterator[str]:
     )
     if (note := _load_note(series, metric, names)) is not None:
         yield note
+    few = {name: len(series.of(metric, name)) for name in names if len(series.of(metric, name)) < series.rounds}
+    if few:
+        yield f"In fewer rounds: {', '.join(f'{series.titles[name]} ({count})' for name, count in few.items())}."
+    if (note := NOTES.get(metric)) is not None:
+        yield note
+
+
+def _pairs(series: Series, metric: str, names: list[str]) -> list[tuple[str, str]]:
+    """Whose figures are divided by whose: Podium's by each other gateway's, a variant's by what it is beside."""
+    variants = {name for name in names if name in series.beside} | set(series.beside.values())
+    subject = next((name for name in (_SUBJECT, _ENGINE_SUBJECT) if name in names), None)
+    bare = [name for name in names if name != subject and (name not in variants or name == _BARE)]
+    pairs = [(subject, name) for name in bare] if subject is not None else []
+    pairs += [
+        (aim.subject, aim.beside)
+        for figure in FIGURES
+        for aim in figure.aims
+        if figure.metric == metric and aim.beside is not None and {aim.subject, aim.beside} <= set(names)
+    ]
+    pairs += [(name, series.beside[name]) for name in names if series.beside.get(name) in names]
+    return list(dict.fromkeys(pairs))
 
 
 def _marked(series: Series, metric: str, name: str) -> str:

@@ -6,10 +6,24 @@ from collections.abc import Mapping
 
 import msgspec
 
-__all__ = ["COMPLETION", "KEY_CHECK_PATH", "MODEL", "PATH", "PEER_KEY", "Request", "chat_request", "post"]
+__all__ = [
+    "ANTHROPIC_MODEL",
+    "COMPLETION",
+    "KEY_CHECK_PATH",
+    "MESSAGES_PATH",
+    "MODEL",
+    "PATH",
+    "PEER_KEY",
+    "Request",
+    "chat_request",
+    "messages_request",
+    "post",
+]
 
 PATH = "/v1/chat/completions"
+MESSAGES_PATH = "/v1/messages"  # Anthropic's
 MODEL = "gpt-4o-mini"
+ANTHROPIC_MODEL = "claude-haiku-4-5"
 PEER_KEY = "sk-bench-0123456789abcdef"  # of contestants that ask a URL about a key: the mocks answer there
 KEY_CHECK_PATH = "/bench/key"
 _MESSAGES = [
@@ -51,14 +65,31 @@ class Request(msgspec.Struct, frozen=True):
     path: str = PATH
 
 
-def chat_request(port: int, headers: Mapping[str, str], *, stream: bool = False, usage: bool = False) -> Request:
+def chat_request(
+    port: int, headers: Mapping[str, str], *, stream: bool = False, usage: bool = False, model: str = MODEL
+) -> Request:
     """A chat of about 330 bytes. `usage`: the caller asks for the usage event of a stream."""
-    body: dict[str, object] = {"model": MODEL, "messages": _MESSAGES, "temperature": 0.2, "max_tokens": 128}
+    body: dict[str, object] = {"model": model, "messages": _MESSAGES, "temperature": 0.2, "max_tokens": 128}
     if stream:
         body["stream"] = True
     if usage:
         body["stream_options"] = {"include_usage": True}
     return Request(port, {"Content-Type": "application/json", **headers}, json.dumps(body, separators=(",", ":")))
+
+
+def messages_request(port: int, headers: Mapping[str, str]) -> Request:
+    """The same chat in Anthropic's words, streamed."""
+    system, *messages = _MESSAGES
+    body = {
+        "model": MODEL,
+        "system": system["content"],
+        "messages": messages,
+        "temperature": 0.2,
+        "max_tokens": 128,
+        "stream": True,
+    }
+    named = {"Content-Type": "application/json", "anthropic-version": "2023-06-01", **headers}
+    return Request(port, named, json.dumps(body, separators=(",", ":")), MESSAGES_PATH)
 
 
 def post(request: Request, *, timeout_s: float = 30.0) -> tuple[int, bytes]:

@@ -30,13 +30,37 @@ def line(page, beginning):
 
 def test_an_aim_is_judged_by_the_median_ratio_of_the_rounds():
     page = render(series(runs=runs("vllm-router", 100, 50, 200) + runs("podium", 150, 80, 280)))
-    assert line(page, "| requests/s | at least 1 ").endswith("| **1.50** (1.40 to 1.60) | met, and the one beyond |")
+    assert line(page, "| requests/s | at least 1 ").endswith(
+        "| **1.50** (1.40 to 1.60) | met, and the one beyond; 3 rounds |"
+    )
 
 
 def test_a_missed_aim_is_said_and_a_spread_over_the_bound_too():
     page = render(series(runs=runs("vllm-router", 100, 100, 100) + runs("podium", 90, 95, 110)))
     verdict = line(page, "| requests/s | at least 1 ")
-    assert verdict.endswith("| **0.95** (0.90 to 1.10) | **missed**; the spread reaches over the bound |")
+    assert verdict.endswith("| **0.95** (0.90 to 1.10) | **missed**; the spread reaches over the bound; 3 rounds |")
+
+
+def test_an_aim_is_never_about_another_contestant():
+    """What is measured of podium-bare says nothing of Podium."""
+    page = render(series(runs=runs("vllm-router", 100, 100) + runs("podium-bare", 150, 150)))
+    assert line(page, "| requests/s | at least 1 ").endswith("| not measured |")
+
+
+def test_each_aim_has_its_own_contestant():
+    measured = runs("vllm-router", 100, 100) + runs("podium-failover", 110, 120) + runs("podium-single", 110, 110)
+    named = series(runs=measured)
+    named.titles |= {"podium-failover": "Four", "podium-single": "One"}
+    named.beside = {"podium-failover": "podium-single"}
+    page = render(named)
+    assert line(page, "| requests/s: Four | at least 1 ").endswith("| **1.15** (1.10 to 1.20) | met; 2 rounds |")
+    assert line(page, "| requests/s: Four | at least 0.9 ").endswith("| **1.05** (1.00 to 1.09) | met; 2 rounds |")
+    assert "| Four / vllm-router | Four / One |" in page
+
+
+def test_a_contestant_with_fewer_rounds_is_named_below_the_table():
+    page = render(series(runs=runs("nginx", *[100] * 7) + runs("podium", 90, 90, 90)))
+    assert "In fewer rounds: Podium (3)." in page
 
 
 def test_a_ratio_whose_spread_includes_one_is_marked_as_no_difference():

@@ -6,6 +6,7 @@ from harness.contestants.engine import PodiumEngine, Worker
 from harness.contestants.nginx import Nginx
 from harness.contestants.podium import Podium
 from harness.contestants.podium_bare import PodiumBare
+from harness.contestants.podium_variants import PodiumFailover, PodiumSingle, PodiumSlow, PodiumTranslation
 from harness.contestants.vllm_router import VllmRouter
 
 __all__ = ["CONTESTANTS"]
@@ -14,6 +15,10 @@ CONTESTANTS: tuple[Contestant, ...] = (
     Nginx(),
     VllmRouter(),
     Podium(),
+    PodiumFailover(),
+    PodiumSingle(),
+    PodiumTranslation(),
+    PodiumSlow(),
     PodiumBare(),
     GranianServer(),
     PyreqwestTransport(),

@@ -15,12 +15,17 @@ from harness.processes import BenchError
 
 __all__ = ["GranianServer", "PyreqwestTransport"]
 
+_METRICS = frozenset(("requests", "streams"))
+_ROUNDS = 3  # the choice is no aim: the differences are large
+
 
 class GranianServer(PodiumBare):
     name = "podium-granian"
     title = "Podium, stages off, granian server"
     about = "podium-bare served by granian: RSGI, one worker, uvloop (alternatives/granian_server.py)"
     beside = PodiumBare.name
+    metrics = _METRICS
+    rounds = _ROUNDS
 
     def version(self) -> str:
         return f"{super().version()}, granian {version('granian')}"
@@ -37,6 +42,8 @@ class PyreqwestTransport(PodiumBare):
     title = "Podium, stages off, pyreqwest transport"
     about = "podium-bare calling upstream with pyreqwest: one client (alternatives/pyreqwest_transport.py)"
     beside = PodiumBare.name
+    metrics = _METRICS
+    rounds = _ROUNDS
 
     def version(self) -> str:
         return f"{super().version()}, pyreqwest {_locked('pyreqwest')[0]}"

@@ -10,7 +10,9 @@ from typing import Protocol, runtime_checkable
 from harness.place import Place
 from harness.processes import BenchError, Child, wait_for_http
 
-__all__ = ["Accounting", "Contestant", "Process", "Running", "Side", "running"]
+__all__ = ["ALL_ROUNDS", "Accounting", "Contestant", "Process", "Running", "Side", "running"]
+
+ALL_ROUNDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,9 @@ class Contestant(Protocol):
     about: str
     checks_keys: bool
     runs_model: bool  # measured with a real model behind it, and by nothing else
-    beside: str | None  # the contestant whose part it exchanges: ratios are to that one
+    beside: str | None  # the contestant that it is a variant of: ratios are to that one
+    metrics: frozenset[str] | None  # what it is measured by; None: everything that is there for all gateways
+    rounds: int  # it takes part in so many at most
     ready_path: str  # answers 200 as soon as requests are served
 
     def version(self) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
-from harness.contestants.base import Process, Side
+from harness.contestants.base import ALL_ROUNDS, Process, Side
 from harness.contestants.podium import PodiumInstallation
 from harness.place import Place
 from harness.processes import BenchError
@@ -38,6 +38,8 @@ class PodiumEngine:
     checks_keys = True
     runs_model = True
     beside = None
+    metrics = None
+    rounds = ALL_ROUNDS
     ready_path = "/readyz"
 
     def __init__(self) -> None:
@@ -85,6 +87,8 @@ class Worker:
     checks_keys = True
     runs_model = True
     beside = None
+    metrics = None
+    rounds = ALL_ROUNDS
     ready_path = _WORKER_READY
 
     def __init__(self) -> None:

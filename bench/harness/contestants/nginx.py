@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from harness.contestants.base import Process, Side
+from harness.contestants.base import ALL_ROUNDS, Process, Side
 from harness.mocks.nginx import find_nginx, nginx_version
 from harness.place import Place
 
@@ -16,6 +16,8 @@ class Nginx:
     checks_keys = False
     runs_model = False
     beside = None
+    metrics = None
+    rounds = ALL_ROUNDS
     ready_path = "/v1/models"
 
     def version(self) -> str:

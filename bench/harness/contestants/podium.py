@@ -6,19 +6,18 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from harness.contestants.base import Process, Side
+from harness.contestants.base import ALL_ROUNDS, Process, Side
 from harness.place import REPOSITORY, Place
 from harness.processes import BenchError, Child, http_status, wait_for_http
 from harness.request import MODEL
 
-__all__ = ["Podium", "PodiumInstallation"]
+__all__ = ["LIMITS_AND_PRICE", "Podium", "PodiumInstallation"]
 
-# Limits that are reckoned for each request and never reached. A stream holds its connection to the provider.
-_RESOURCES = f"""\
+_ONE_BACKEND = f"""\
 kind: Provider
 name: mock
 spec: {{protocol: openai, base_url: "UPSTREAM/v1", max_connections: 8192}}
@@ -31,6 +30,9 @@ kind: Model
 name: {MODEL}
 spec: {{version: bench-1}}
 ---
+"""
+# Limits that are reckoned for each request and never reached. A stream holds its connection to the provider.
+LIMITS_AND_PRICE = f"""\
 kind: LimitPolicy
 name: bench
 spec: {{tenant: default, requests_per_minute: 100000000, tokens_per_minute: 100000000000, concurrency: 1000000}}
@@ -43,11 +45,16 @@ _COMMAND_LIMIT_S = 60.0
 _PUBLISHED_WITHIN_S = 10.0
 
 
+def one_backend(place: Place) -> str:
+    """One model with one backend: the mock provider."""
+    return _ONE_BACKEND.replace("UPSTREAM", place.upstream_url) + LIMITS_AND_PRICE
+
+
 class PodiumInstallation:
     """A data folder that is declared once and copied back before each start, so that every start is alike."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, resources: Callable[[Place], str] = one_backend) -> None:
+        self._name, self._resources = name, resources
         self.key = ""
         self.key_id = ""
 
@@ -97,7 +104,7 @@ class PodiumInstallation:
         """Declare resources and make a key; keep the folder as it is when a gateway has served with it."""
         folder = place.folder(self._name)
         documents = folder / "resources.yaml"
-        documents.write_text(_RESOURCES.replace("UPSTREAM", place.upstream_url))
+        documents.write_text(self._resources(place))
         with self._start(place, self.control(place)):
             self.command(place, "apply", "--file", str(documents))
             made = json.loads(self.command(place, "keys", "create", "--tenant", "default", "--name", "bench", "--json"))
@@ -160,11 +167,17 @@ class Podium:
     )
     checks_keys = True
     runs_model = False
-    beside = None
+    beside: str | None = None
+    metrics: frozenset[str] | None = None
+    rounds: int = ALL_ROUNDS
     ready_path = "/readyz"
 
     def __init__(self) -> None:
-        self._installation = PodiumInstallation(self.name)
+        self._installation = PodiumInstallation(self.name, self.resources)
+
+    def resources(self, place: Place) -> str:
+        """What is declared, as YAML; `MODEL` is among it."""
+        return one_backend(place)
 
     def version(self) -> str:
         return f"Podium {version('podium')}"

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
-from harness.contestants.base import Process, Side
+from harness.contestants.base import ALL_ROUNDS, Process, Side
 from harness.place import BENCH, Place
 from harness.processes import BenchError
 
@@ -20,6 +20,8 @@ class PodiumBare:
     checks_keys = False
     runs_model = False
     beside: str | None = None
+    metrics: frozenset[str] | None = None
+    rounds: int = ALL_ROUNDS
     ready_path = "/healthz"
 
     def version(self) -> str:

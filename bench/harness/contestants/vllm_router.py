@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.contestants.base import Process, Side
+from harness.contestants.base import ALL_ROUNDS, Process, Side
 from harness.place import BENCH, Place
 from harness.processes import BenchError
 from harness.request import KEY_CHECK_PATH, PEER_KEY
@@ -25,6 +25,8 @@ class VllmRouter:
     checks_keys = True
     runs_model = False
     beside = None
+    metrics = None
+    rounds = ALL_ROUNDS
     ready_path = "/readiness"
 
     def version(self) -> str:

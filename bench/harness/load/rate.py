@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import time
 
 import msgspec
@@ -16,7 +17,10 @@ _DRAIN_S = 10.0  # for the last answers
 
 
 class RateJob(msgspec.Struct, frozen=True, kw_only=True):
-    """What to send how often; `expect` must be in each answer."""
+    """What to send how often; `expect` must be in each answer.
+
+    `until`: a pattern; when it is there, time runs to the read that first has it, not to the last byte.
+    """
 
     request: Request
     expect: str
@@ -24,10 +28,11 @@ class RateJob(msgspec.Struct, frozen=True, kw_only=True):
     warm_s: float
     seconds: float
     connections: int = 32
+    until: str | None = None
 
 
 class RateResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Latency runs from the send to the last byte."""
+    """Latency runs from the send to the last byte, or to what the job names."""
 
     sent: int
     failed: int
@@ -42,6 +47,8 @@ class _Load:
         self._raw = encode_request(job.request)
         self._expect = job.expect.encode()
         self._idle: list[Connection] = []
+        self._until = re.compile(job.until.encode()) if job.until is not None else None
+        self._found_at: dict[Connection, float] = {}
         self._bodies: dict[Connection, bytes] = {}
         self._counting = False
         self._counted: set[Connection] = set()  # their answer under way belongs to the counted time
@@ -52,13 +59,21 @@ class _Load:
 
     def _heard(self, connection: Connection, data: bytes) -> None:
         self._bodies[connection] = self._bodies.get(connection, b"") + data
+        if (
+            self._until is not None
+            and connection not in self._found_at
+            and self._until.search(self._bodies[connection]) is not None
+        ):
+            self._found_at[connection] = time.perf_counter()
 
     def _ended(self, connection: Connection, whole: bool) -> None:  # noqa: FBT001 - the protocol's callback
         body = self._bodies.pop(connection, b"")
+        now_s = time.perf_counter()
+        at_s = now_s if self._until is None else self._found_at.pop(connection, None)
         if connection in self._counted:
             self._counted.discard(connection)
-            if whole and connection.status == 200 and self._expect in body:
-                self.latencies.append(time.perf_counter() - connection.sent_at)
+            if whole and connection.status == 200 and self._expect in body and at_s is not None:
+                self.latencies.append(at_s - connection.sent_at)
             else:
                 self.failed += 1
             if self._drained is not None and not self._counted:

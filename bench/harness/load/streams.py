@@ -24,7 +24,7 @@ _LAG_SAMPLE = 29  # one read in so many is timed; a prime, so that it does not b
 
 
 class StreamsJob(msgspec.Struct, frozen=True, kw_only=True):
-    """How many streams; `expect` events in each, `[DONE]` included."""
+    """How many streams; `expect` events in each, the last one included."""
 
     request: Request
     streams: int
@@ -34,6 +34,7 @@ class StreamsJob(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     once: bool
     finish_s: float  # how long the streams may take to end after the counted time
+    end: str = "[DONE]"  # in the last event
 
 
 class StreamsResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +43,7 @@ class StreamsResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     events: int
     whole: int
-    failed: int  # not a 200, broken off, or without its [DONE]
+    failed: int  # not a 200, broken off, or without its last event
     lost_events: int
     spare_events: int
     lag_p50_ms: float | None
@@ -65,6 +66,7 @@ class _Load:
     def __init__(self, job: StreamsJob) -> None:
         self._job = job
         self._raw = encode_request(job.request)
+        self._end = job.end.encode()
         self._streams: dict[Connection, _Stream] = {}  # under way
         self._counting = self._stopping = False
         self._drained = asyncio.Event()
@@ -81,7 +83,7 @@ class _Load:
         found = text.count(_FIELD)
         stream.carry = text[-(len(_FIELD) - 1) :]
         stream.events += found
-        if b"[DONE]" in data:
+        if self._end in data:
             stream.done = True
         if self._counting:
             self.events += found

@@ -6,13 +6,25 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from harness.contestants.base import Contestant, Running
-from harness.lab import Lab
+from harness.lab import Lab, Loads
 from harness.machine import WatchReading
 from harness.mocks.sse import expected_stream
 from harness.processes import BenchError
 from harness.request import COMPLETION, chat_request, post
 
-__all__ = ["Metric", "Outcome", "check_answer", "check_stream", "failures", "served_by_mock"]
+__all__ = [
+    "START_S",
+    "Metric",
+    "Outcome",
+    "check_answer",
+    "check_stream",
+    "failures",
+    "made_for",
+    "served_by_mock",
+    "takes_part",
+]
+
+START_S = 4.0  # until a contestant is started, checked and stopped, and the machine is idle
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +40,26 @@ class Metric(Protocol):
     """One load and its figures."""
 
     name: str
+    rounds: int  # it is measured in so many at most
+
+    def lasts_s(self, loads: Loads) -> float:
+        """About how long one measurement takes."""
 
     def takes(self, contestant: Contestant) -> bool:
         """Whether the contestant is measured by it."""
 
     def measure(self, lab: Lab, contestant: Contestant, number: int) -> Outcome:
         """Start the contestant, load it, stop it; `number` is the round. BenchError: it cannot be measured."""
+
+
+def takes_part(contestant: Contestant, metric: str) -> bool:
+    """Whether it is a gateway that is measured by what all gateways are."""
+    return not contestant.runs_model and (contestant.metrics is None or metric in contestant.metrics)
+
+
+def made_for(contestant: Contestant, metric: str) -> bool:
+    """Whether it is there for this metric."""
+    return contestant.metrics is not None and metric in contestant.metrics
 
 
 def check_answer(running: Running) -> None:

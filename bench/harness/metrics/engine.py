@@ -1,8 +1,8 @@
 """Tokens a second of the embedded engine, through the gateway and asked directly."""
 
-from harness.contestants.base import Contestant, running
+from harness.contestants.base import ALL_ROUNDS, Contestant, running
 from harness.contestants.engine import ENGINE_MODEL
-from harness.lab import Lab
+from harness.lab import Lab, Loads
 from harness.load.chats import ChatsJob, ChatsResult
 from harness.metrics.base import Outcome, failures
 
@@ -11,6 +11,10 @@ __all__ = ["Engine"]
 
 class Engine:
     name = "engine"
+    rounds = ALL_ROUNDS
+
+    def lasts_s(self, loads: Loads) -> float:
+        return 33 if loads.chat_tokens > 12 else 15
 
     def takes(self, contestant: Contestant) -> bool:
         return contestant.runs_model

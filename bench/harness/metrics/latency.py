@@ -1,10 +1,10 @@
 """Non-streamed chats at 200 a second, open loop: what a caller waits when the gateway has time."""
 
-from harness.contestants.base import Contestant, running
-from harness.lab import Lab
+from harness.contestants.base import ALL_ROUNDS, Contestant, running
+from harness.lab import Lab, Loads
 from harness.load.rate import RateJob, RateResult
 from harness.machine import Watch, WatchReading
-from harness.metrics.base import Outcome, check_answer, failures
+from harness.metrics.base import START_S, Outcome, check_answer, failures, takes_part
 from harness.request import COMPLETION, chat_request
 
 __all__ = ["Latency"]
@@ -14,9 +14,13 @@ _PER_S = 200.0
 
 class Latency:
     name = "latency"
+    rounds = ALL_ROUNDS
+
+    def lasts_s(self, loads: Loads) -> float:
+        return loads.warm_s + loads.rate_s + START_S
 
     def takes(self, contestant: Contestant) -> bool:
-        return not contestant.runs_model and contestant.beside is None
+        return takes_part(contestant, self.name)
 
     def measure(self, lab: Lab, contestant: Contestant, number: int) -> Outcome:  # noqa: ARG002 - rounds are alike
         watch: list[Watch] = []

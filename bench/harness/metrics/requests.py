@@ -1,8 +1,8 @@
 """Non-streamed chats as fast as they are answered, over 64 kept connections."""
 
-from harness.contestants.base import Contestant, running
-from harness.lab import Lab
-from harness.metrics.base import Outcome, check_answer, failures, served_by_mock
+from harness.contestants.base import ALL_ROUNDS, Contestant, running
+from harness.lab import Lab, Loads
+from harness.metrics.base import START_S, Outcome, check_answer, failures, served_by_mock, takes_part
 from harness.request import chat_request
 
 __all__ = ["Requests"]
@@ -10,9 +10,13 @@ __all__ = ["Requests"]
 
 class Requests:
     name = "requests"
+    rounds = ALL_ROUNDS
+
+    def lasts_s(self, loads: Loads) -> float:
+        return loads.warm_s + loads.requests_s + START_S
 
     def takes(self, contestant: Contestant) -> bool:
-        return not contestant.runs_model
+        return takes_part(contestant, self.name)
 
     def measure(self, lab: Lab, contestant: Contestant, number: int) -> Outcome:  # noqa: ARG002 - rounds are alike
         with lab.json_mock(), running(contestant, lab.place) as gateway:

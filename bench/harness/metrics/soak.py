@@ -3,27 +3,39 @@
 import time
 
 from harness.contestants.base import Accounting, Contestant, running
-from harness.lab import Lab
+from harness.lab import Lab, Loads
 from harness.load.closed import ClosedJob, ClosedResult
-from harness.machine import Watch, WatchReading, memory_mb
-from harness.metrics.base import Outcome, failures
+from harness.machine import Watch, WatchReading, memory_mb, resident_mb
+from harness.metrics.base import START_S, Outcome, failures, made_for, takes_part
 from harness.request import COMPLETION, chat_request
 
 __all__ = ["Soak"]
 
+_ABOUT_PER_S = 7_000
 _LEDGER_LIMIT_S = 180.0  # the loader may be behind the journals by so much
 
 
 class Soak:
-    name = "soak"
+    """Long, and the same each time: few rounds are enough. `name` tells the contestants' `metrics` apart."""
+
+    rounds = 3
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def lasts_s(self, loads: Loads) -> float:
+        return loads.soak_stops[1] / _ABOUT_PER_S + 2 * START_S
 
     def takes(self, contestant: Contestant) -> bool:
-        return isinstance(contestant, Accounting) and not contestant.runs_model
+        if not isinstance(contestant, Accounting):
+            return False
+        return made_for(contestant, self.name) if self.name != "soak" else takes_part(contestant, self.name)
 
     def measure(self, lab: Lab, contestant: Contestant, number: int) -> Outcome:  # noqa: ARG002 - rounds are alike
         assert isinstance(contestant, Accounting)
         early, late = lab.loads.soak_stops
         memory: list[float] = []
+        resident: list[float] = []
         watch: list[Watch] = []
         reading: list[WatchReading] = []
         with lab.json_mock(), running(contestant, lab.place) as gateway:
@@ -34,6 +46,7 @@ class Soak:
                     reading.append(watch[0].read())
                 time.sleep(lab.loads.rest_s)
                 memory.append(memory_mb(gateway.gateway.pid))
+                resident.append(resident_mb(gateway.gateway.pid))
                 watch.append(lab.watch(gateway))
 
             job = ClosedJob(
@@ -45,6 +58,11 @@ class Soak:
         problems = failures(result.failed, late, "exchanges failed")
         if accounted != result.answered:
             problems += (f"the ledger has {accounted:,} exchanges, {result.answered:,} were answered",)
-        return Outcome(
-            {"early_mb": memory[0], "late_mb": memory[1], "growth": memory[1] / memory[0]}, problems, reading[0]
-        )
+        values = {
+            "early_mb": memory[0],
+            "late_mb": memory[1],
+            "growth": memory[1] / memory[0],
+            "early_resident_mb": resident[0],
+            "late_resident_mb": resident[1],
+        }
+        return Outcome(values, problems, reading[0])

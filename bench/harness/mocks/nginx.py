@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.processes import BenchError
@@ -24,8 +25,9 @@ def nginx_version() -> str:
     return output.strip().rpartition("/")[2]
 
 
-def write_mock_configuration(folder: Path, port: int) -> list[str]:
-    """Write the configuration; the command that runs it."""
+def write_mock_configuration(folder: Path, ports: Sequence[int]) -> list[str]:
+    """Write the configuration of a provider that listens on all of `ports`; the command that runs it."""
+    listen = "\n        ".join(f"listen 127.0.0.1:{port} backlog=8192;" for port in ports)
     configuration = folder / "mock.conf"
     configuration.write_text(
         f"""
@@ -43,7 +45,7 @@ http {{
     uwsgi_temp_path {folder}/mock-uwsgi;
     scgi_temp_path {folder}/mock-scgi;
     server {{
-        listen 127.0.0.1:{port} backlog=8192;
+        {listen}
         default_type application/json;
         location = /bench/served {{ stub_status; }}
         location = {KEY_CHECK_PATH} {{

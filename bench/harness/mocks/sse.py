@@ -1,7 +1,8 @@
 """A model provider that streams: each event is a chunk and a write of its own.
 
 `--events` content events, then the event with the finish reason, the usage event if the request asks for it, and
-`[DONE]`. `--interval-ms 0`: as fast as the reader takes them. `--stamp`: each content event tells when it was
+`[DONE]`. A request for Anthropic's Messages API gets as many deltas with the same words, in the events of that API.
+`--interval-ms 0`: as fast as the reader takes them. `--stamp`: each content event tells when it was
 written. A request that is not for a stream gets the fixed completion.
 """
 
@@ -15,16 +16,17 @@ from typing import Any, cast
 
 import uvloop
 
-from harness.request import COMPLETION, KEY_CHECK_PATH, MODEL, PEER_KEY
+from harness.request import ANTHROPIC_MODEL, COMPLETION, KEY_CHECK_PATH, MESSAGES_PATH, MODEL, PEER_KEY
 
-__all__ = ["expected_events", "expected_stream"]
+__all__ = ["MESSAGE_AROUND", "WORD", "expected_events", "expected_stream"]
 
 _HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
     b"cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n"
 )
 _END = b"0\r\n\r\n"
-_WORD = " parcel"
+WORD = " parcel"
+_MESSAGES = f"post {MESSAGES_PATH} ".encode()
 _KEY_CHECK = f"get {KEY_CHECK_PATH} ".encode()
 _KEY = f"authorization: bearer {PEER_KEY}\r\n".lower().encode()
 
@@ -55,9 +57,43 @@ def _framed(event: bytes) -> bytes:
 
 
 _ROLE = _choice({"role": "assistant", "content": ""})
-_CONTENT = _choice({"content": _WORD})
+_CONTENT = _choice({"content": WORD})
 _STAMPED_BEFORE, _STAMPED_AFTER = _framed(_choice({"content": "@0123456789012345@"})).split(b"0123456789012345")
 _FINISH = _choice({}, "stop")
+
+
+def _named(name: str, **fields: object) -> bytes:
+    """An event of Anthropic's API."""
+    payload = json.dumps({"type": name, **fields}, separators=(",", ":"))
+    return f"event: {name}\ndata: {payload}\n\n".encode()
+
+
+_MESSAGE_START = _named(
+    "message_start",
+    message={
+        "id": "msg_bench",
+        "type": "message",
+        "role": "assistant",
+        "model": ANTHROPIC_MODEL,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {"input_tokens": 46, "output_tokens": 1},
+    },
+)
+_BLOCK_START = _named("content_block_start", index=0, content_block={"type": "text", "text": ""})
+_MESSAGE_OPENING = _framed(_MESSAGE_START) + _framed(_BLOCK_START) + _framed(_named("ping"))
+_DELTA = _framed(_named("content_block_delta", index=0, delta={"type": "text_delta", "text": WORD}))
+MESSAGE_AROUND = 6  # events of a message that are no deltas
+
+
+def _message_end(events: int) -> list[bytes]:
+    stop = {"stop_reason": "end_turn", "stop_sequence": None}
+    return [
+        _named("content_block_stop", index=0),
+        _named("message_delta", delta=stop, usage={"output_tokens": events}),
+        _named("message_stop"),
+    ]
 
 
 def _usage(events: int) -> bytes:
@@ -131,7 +167,7 @@ class _Provider(asyncio.Protocol):
         self._open = self._writable = True
         self._content_left = 0
         self._last: list[bytes] = []  # what comes after the content, in reverse
-        self._fast = False
+        self._fast = self._message = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are not of the class
@@ -152,7 +188,7 @@ class _Provider(asyncio.Protocol):
         while (request := self._take_request()) is not None:
             head, body = request
             if body:
-                self._answer(json.loads(body))
+                self._answer(json.loads(body), message=head.startswith(_MESSAGES))
             else:
                 self._answer_get(head)
 
@@ -194,14 +230,15 @@ class _Provider(asyncio.Protocol):
         head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
         self._transport.write(head % (status, len(text)) + text)
 
-    def _answer(self, request: dict[str, Any]) -> None:
+    def _answer(self, request: dict[str, Any], *, message: bool) -> None:
         if not request.get("stream"):
             self._write_json(b"200 OK", COMPLETION.encode())
             return
         usage = bool((request.get("stream_options") or {}).get("include_usage"))
-        self._content_left = self._settings.events
-        self._last = [_framed(event) for event in reversed(_last_events(self._content_left, usage=usage))]
-        self._transport.write(_HEAD + _framed(_ROLE))
+        self._content_left, self._message = self._settings.events, message
+        last = _message_end(self._content_left) if message else _last_events(self._content_left, usage=usage)
+        self._last = [_framed(event) for event in reversed(last)]
+        self._transport.write(_HEAD + (_MESSAGE_OPENING if message else _framed(_ROLE)))
         if self._settings.interval_ms:
             self._clock.add(self)
         else:
@@ -210,7 +247,7 @@ class _Provider(asyncio.Protocol):
 
     def _write_on(self) -> None:
         """One event in a turn of the loop, so that each is a write of its own and streams take turns."""
-        if self._fast and self._writable and self.write_next(self._settings.content()):
+        if self._fast and self._writable and self.write_next(_DELTA if self._message else self._settings.content()):
             self._loop.call_soon(self._write_on)
 
     def write_next(self, content: bytes) -> bool:
