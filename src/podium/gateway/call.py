@@ -11,14 +11,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from podium.core.clock import Clock
-from podium.core.errors import PodiumError, Unavailable, UpstreamError
+from podium.core.errors import InvalidRequest, PodiumError, UpstreamError
 from podium.core.exchange import Exchange
-from podium.core.reasons import Reason
+from podium.core.reasons import Fault, Reason
 from podium.core.trace import upstream_span_id
 from podium.gateway.attempt import Attempt, AttemptKind
 from podium.gateway.faces import Face, Request
 from podium.gateway.fallback import Route
-from podium.gateway.fleet import Out
 from podium.gateway.landing import Outcome, headers_of
 from podium.gateway.last_resort import give_fixed_answer
 from podium.gateway.pool import Backend, Pick, Pool
@@ -34,6 +33,7 @@ from podium.wire.openai import Change
 __all__ = ["Call"]
 
 _PREFIX_BYTES = 8 * 1024
+_CANNOT_SAY = (Reason.UNSUPPORTED_PARAMETER, Reason.ENDPOINT_NOT_SUPPORTED)  # of a protocol; another one may
 
 
 class Call:
@@ -42,6 +42,7 @@ class Call:
     _winner: Attempt | None = None
     _race: Race | None = None
     _route: Route | None = None  # once the model that was asked for has failed
+    _barred: tuple[Backend, ...] = ()  # backends that this exchange may not use, wherever it goes
     _deadline_s = 0.0  # of all attempts together; the first backend's limit counts
 
     def __init__(
@@ -73,17 +74,22 @@ class Call:
     async def run(self) -> None:
         """Leave the answer in the outcome, or raise what went wrong."""
         self.outcome.request_body = self._body
+        told: PodiumError | None = None
         while True:
             try:
                 await self._serve()
             except PodiumError as error:
                 if self.outcome.streaming:
                     raise
+                if told is None or told.fault is Fault.CALLER:  # what a repeat may mend goes before what it may not
+                    told = error
                 if self._go_on(error):
                     continue
-                if give_fixed_answer(self._first_pool, error, self.exchange, self.face, self.outcome):
+                if give_fixed_answer(self._first_pool, told, self.exchange, self.face, self.outcome):
                     return
-                raise
+                if told is error:
+                    raise
+                raise told from error
             else:
                 return
 
@@ -95,7 +101,7 @@ class Call:
             self._route = Route(self._world, self.exchange.model, self._pool)
         if not self._route.go_on(error, self.exchange):
             return False
-        self._pool = self._route.pool
+        self._pool, self._barred = self._route.pool, self._route.barred
         return True
 
     @property
@@ -111,25 +117,27 @@ class Call:
         """Call the backends of the route's current model until one answers or trying again is over."""
         pool = self._pool
         kind = AttemptKind.FIRST if self._route is None else AttemptKind.FALLBACK
-        tried: list[Backend] = []
+        tried, uncounted = list(self._barred), len(self.outcome.attempts)
         now_ns = self.clock.monotonic_ns()
         pool.retry_budget.deposit(now_ns)
-        pick = pool.only(now_ns) or pool.choose((), self._facts())
+        pick = None if self._barred else pool.only(now_ns)
+        pick = pick or pool.choose(self._barred, self._facts())
         if pick is None:
-            raise self._nobody(pool)
+            raise pool.nobody(self.exchange.model, self._barred, now_ns)
+        hedge_delay_s = self._hedge_delay_s()
         while True:
             attempt = self._attempt_at(pick, kind)
             try:
-                if pool.hedgers is None:
+                if hedge_delay_s is None:
                     await attempt.run(self._upstream_headers(attempt), self._deadline_s)
                 else:
-                    await self._run_hedged(attempt, tried)
+                    await self._run_hedged(attempt, hedge_delay_s, tried)
             except UpstreamError as error:
                 tried.append(attempt.backend)
                 decision = may_retry(
                     reason=error.reason,
                     status=error.upstream_status,
-                    attempts=len(tried),
+                    attempts=len(self.outcome.attempts) - uncounted,
                     max_attempts=pool.failure.retries.attempts,
                     content_sent=self.outcome.streaming,
                     other_backend=pool.others(tried),
@@ -139,6 +147,13 @@ class Call:
                 if again is None:
                     raise
                 pick, kind = again, AttemptKind.RETRY
+            except InvalidRequest as error:
+                tried.append(attempt.backend)
+                uncounted += 1  # nothing was sent: this backend's protocol cannot say what is asked
+                other = pool.choose(tried, self._facts()) if error.reason in _CANNOT_SAY else None
+                if other is None:
+                    raise
+                pick = other
             else:
                 if self._route is not None:
                     self.exchange.served_model = self._route.model
@@ -146,50 +161,67 @@ class Call:
 
     async def _again(self, decision: RetryDecision, tried: list[Backend]) -> Pick | None:
         """The backend for another try, if there is one and the budget allows it. The same one gets a little time."""
-        pool = self._pool
-        if not pool.retry_budget.withdraw(self.clock.monotonic_ns()).allowed:
+        pool, budget = self._pool, self._pool.retry_budget
+        if not budget.would_withdraw(self.clock.monotonic_ns()).allowed:
             return None
         pick = pool.choose(tried, self._facts())
-        if pick is None and decision is RetryDecision.RETRY:
-            await asyncio.sleep(pool.backoff.delay_s(len(tried), self._random()))
-            pick = pool.choose((), self._facts())
-        return pick
+        if pick is not None or decision is not RetryDecision.RETRY:
+            if pick is not None:
+                budget.withdraw(self.clock.monotonic_ns())
+            return pick
+        delay_s = pool.backoff.delay_s(len(tried) - len(self._barred), self._random())
+        if delay_s >= self._deadline_s - self._loop.time():
+            return None
+        budget.withdraw(self.clock.monotonic_ns())
+        await asyncio.sleep(delay_s)
+        return pool.choose(self._barred, self._facts())
 
-    async def _run_hedged(self, attempt: Attempt, tried: list[Backend]) -> None:
-        """Run an attempt, and a second one beside it when it is slow."""
+    def _hedge_delay_s(self) -> float | None:
+        """How long a call may take until a second one is made; None: there will be none."""
+        hedgers = self._pool.hedgers
+        return None if hedgers is None else hedgers[self.exchange.stream].plan(self.clock.monotonic_ns()).delay_s
+
+    async def _run_hedged(self, attempt: Attempt, delay_s: float, tried: list[Backend]) -> None:
+        """Run an attempt, and a second one beside it when it is slow; whom that one calls has been tried, then."""
         pool = self._pool
-        assert pool.hedgers is not None
-        hedger = pool.hedgers[self.exchange.stream]
-        plan = hedger.plan(self.clock.monotonic_ns())
-        if plan.delay_s is None:
-            await attempt.run(self._upstream_headers(attempt), self._deadline_s)
-            return
 
         def second() -> Attempt | None:
+            assert pool.hedgers is not None
             used = [*tried, attempt.backend]
-            if not pool.others(used) or not hedger.start(self.clock.monotonic_ns()):
-                return None
-            pick = pool.choose(used, self._facts())
+            pick = pool.choose(used, self._facts()) if pool.others(used) else None
             if pick is None:
                 return None
+            if not pool.hedgers[self.exchange.stream].start(self.clock.monotonic_ns()):
+                self._put_back(pick)
+                return None
+            try:
+                other = self._attempt_at(pick, AttemptKind.HEDGE)
+            except PodiumError:  # the request cannot be put for this backend; the first call goes on
+                return None
             self.exchange.hedges += 1
-            return self._attempt_at(pick, AttemptKind.HEDGE)
+            tried.append(other.backend)
+            return other
 
         self._race = Race(lambda one: one.run(self._upstream_headers(one), self._deadline_s))
-        await self._race.run(attempt, plan.delay_s, second)
+        await self._race.run(attempt, delay_s, second)
+
+    def _put_back(self, pick: Pick) -> None:
+        """Give the places of a call back that is not made."""
+        pick[0].state.leave(pick[1], None, self.clock.monotonic_ns(), first_content_ms=0.0)
 
     def _attempt_at(self, pick: Pick, kind: AttemptKind) -> Attempt:
         backend, exchange = pick[0], self.exchange
         if not self._deadline_s:
             limit_s = backend.upstream.total_s
             if exchange.timeout_s:
-                limit_s = min(limit_s, exchange.timeout_s)
+                waited_s = (self.clock.monotonic_ns() - exchange.started_at_ns) / 1e9
+                limit_s = min(limit_s, exchange.timeout_s - waited_s)
             self._deadline_s = self._loop.time() + limit_s
         hide_usage = exchange.stream and backend.upstream.reports_stream_usage and not self._request.wants_stream_usage
         try:
             body = self._body_for(backend, include_usage=hide_usage)
         except BaseException:
-            backend.state.leave(pick[1], None, self.clock.monotonic_ns(), first_content_ms=0.0)
+            self._put_back(pick)
             raise
         attempt = Attempt(self, self._pool, pick, kind, model=self._model, body=body, hide_usage=hide_usage)
         self.outcome.attempts.append(attempt)
@@ -239,24 +271,6 @@ class Call:
             named = self.caller.headers.get(b"x-podium-session")
             session = named.decode("latin-1")[:256] if named else exchange.user
         return CallFacts(self.clock.monotonic_ns(), exchange.tenant, session, prefix, self._random())
-
-    def _nobody(self, pool: Pool) -> PodiumError:
-        """No backend can be called: rate limits of the accounts, or failures."""
-        now_ns = self.clock.monotonic_ns()
-        retry_after_s = pool.back_in_s(now_ns)
-        if pool.backends and all(pool.out(one, now_ns) is Out.ACCOUNT_LEFT_ALONE for one in pool.backends):
-            return UpstreamError(
-                "The model's provider has too many requests.",
-                reason=Reason.UPSTREAM_RATE_LIMITED,
-                status=429,
-                retry_after_s=retry_after_s,
-            )
-        return Unavailable(
-            f"No backend serves the model {self.exchange.model!r} right now.",
-            reason=Reason.NO_BACKEND,
-            retry_after_s=retry_after_s,
-            hint="`podium doctor` says which backends are out, and why.",
-        )
 
     def _upstream_headers(self, attempt: Attempt) -> Headers:
         exchange, headers = self.exchange, b""

@@ -39,6 +39,7 @@ class Out(StrEnum):
     ACCOUNT_LEFT_ALONE = "account_left_alone"
     ACCOUNT_FULL = "account_full"
     EJECTED = "ejected"
+    OUTSIDE_RESIDENCY = "outside_residency"
 
 
 class Account:
@@ -57,6 +58,11 @@ class Account:
     def calm(self) -> bool:
         """True when every call may be made, and none has to be watched: most accounts, most of the time."""
         return self.breaker is None and self.bulkhead.limit is None and not self.backoff.resting
+
+    @property
+    def full(self) -> bool:
+        """True when as many calls as are allowed are under way."""
+        return self.bulkhead.limit is not None and self.bulkhead.running >= self.bulkhead.limit
 
 
 class BackendState:
@@ -96,6 +102,16 @@ class BackendState:
         ]
         return max((moment for moment in moments if moment is not None), default=_NEVER_NS)
 
+    def back_at_ns(self) -> float:
+        """When a caller may try again, as far as that is known: how long a running probe takes is not."""
+        account = self.account
+        moments = [
+            None if self.breaker is None else self.breaker.half_open_at_ns,
+            None if account.breaker is None else account.breaker.half_open_at_ns,
+            account.backoff.until_ns if account.backoff.resting else None,
+        ]
+        return max((moment for moment in moments if moment is not None), default=_NEVER_NS)
+
     def explain(self, out: Out, now_ns: int) -> str:
         """A sentence for operators."""
         account = self.account
@@ -111,6 +127,7 @@ class BackendState:
             Out.DRAINING: "Its weight is 0: it takes nothing new.",
             Out.ACCOUNT_FULL: f"The account {account.name} has all of its {account.bulkhead.limit} calls under way.",
             Out.EJECTED: "It was ejected from its pool.",
+            Out.OUTSIDE_RESIDENCY: f"The model's residency does not allow the region {self.load.region!r}.",
         }.get(out, str(out))
 
     def enter(self, now_ns: int) -> int:

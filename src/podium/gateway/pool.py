@@ -5,6 +5,8 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
+from podium.core.errors import PodiumError, Unavailable, UpstreamError
+from podium.core.reasons import Reason
 from podium.core.resources import Model, Version
 from podium.delivery.digest import version_digest
 from podium.economics.price import CompiledPrice
@@ -12,6 +14,7 @@ from podium.gateway.fleet import REFUSED, BackendState, Fleet, Out
 from podium.gateway.memory import Memory
 from podium.gateway.ports import Headers, Upstream
 from podium.traffic.backoff import Backoff
+from podium.traffic.balancing.load import BackendLoad
 from podium.traffic.balancing.ports import CallFacts, Why
 from podium.traffic.balancing.region import RegionOrder
 from podium.traffic.balancing.regional import RegionalBalancer
@@ -20,6 +23,8 @@ from podium.traffic.fallback import FallbackCause, FallbackRule
 from podium.wire.openai import Change
 
 __all__ = ["Backend", "Pick", "Pool", "pool_label"]
+
+_UNKNOWN_S = 5.0  # what Retry-After says when it is no matter of time
 
 
 class Backend:
@@ -85,14 +90,21 @@ class Pool:
         self.hedgers = memory.hedgers  # for whole answers, for streams; None: no second calls
         self.retry_budget = memory.retry_budget
         residency = model.balancing.residency
-        self._order = RegionOrder(model.balancing.regions, frozenset(residency) if residency else None)
+        self.residency = frozenset(residency) if residency else None
+        self._order = RegionOrder(model.balancing.regions, self.residency)
+        self._abroad = frozenset(self.outside(self.residency))
         self._fleet = fleet
         self._seen = -1
         self._look_again_ns: float = 0
         self._ready: tuple[Backend, ...] = ()
-        self._loads = tuple(backend.state.load for backend in backends)
+        self._loads: tuple[BackendLoad, ...] = ()
         self.takes_prefix = model.balancing.strategy == "prefix_affinity"
         self.takes_session = model.balancing.strategy == "session_affinity"
+
+    def outside(self, residency: frozenset[str] | None) -> tuple[Backend, ...]:
+        """The backends that a residency forbids; None forbids none."""
+        order = RegionOrder(allowed=residency)
+        return tuple(backend for backend in self.backends if not order.allows(backend.state.load.region))
 
     def others(self, tried: Collection[Backend]) -> bool:
         """True when somebody can be called who is not in `tried`."""
@@ -151,6 +163,8 @@ class Pool:
 
     def out(self, backend: Backend, now_ns: int) -> Out | None:
         """Why a backend takes no calls; None: it does."""
+        if backend in self._abroad:
+            return Out.OUTSIDE_RESIDENCY
         reason = backend.state.out(now_ns)
         if reason is None and self.outliers is not None and self.outliers.ejected(backend.state.load.key):
             return Out.EJECTED
@@ -160,15 +174,33 @@ class Pool:
         """A sentence for operators; empty when the backend takes calls."""
         reason = self.out(backend, now_ns)
         if reason is None:
-            return ""
+            return backend.state.explain(Out.ACCOUNT_FULL, now_ns) if backend.state.account.full else ""
         if reason is Out.EJECTED and self.outliers is not None:
             return self.outliers.explain(backend.state.load.key, now_ns)
         return backend.state.explain(reason, now_ns)
 
-    def back_in_s(self, now_ns: int) -> float:
-        """When the first of those left out may be back; 5 s when it is no matter of time."""
-        back_ns = min((backend.state.changes_at_ns() for backend in self.backends), default=math.inf)
-        return 5.0 if back_ns == math.inf else max(0.0, (back_ns - now_ns) / 1e9)
+    def nobody(self, asked: str, barred: Collection[Backend], now_ns: int) -> PodiumError:
+        """Why no backend can be called: rate limits of the accounts, or failures.
+
+        `asked`: the model that the caller knows of. `barred`: backends that cannot help anyway.
+        """
+        outs = {backend: self.out(backend, now_ns) for backend in self.backends if backend not in barred}
+        hoped = [backend for backend, out in outs.items() if out not in (Out.DRAINING, Out.OUTSIDE_RESIDENCY)]
+        back_ns = min((backend.state.back_at_ns() for backend in hoped), default=math.inf)
+        retry_after_s = _UNKNOWN_S if back_ns == math.inf else max(0.0, (back_ns - now_ns) / 1e9)
+        if hoped and all(outs[backend] is Out.ACCOUNT_LEFT_ALONE for backend in hoped):
+            return UpstreamError(
+                "The model's provider has too many requests.",
+                reason=Reason.UPSTREAM_RATE_LIMITED,
+                status=429,
+                retry_after_s=retry_after_s,
+            )
+        return Unavailable(
+            f"No backend serves the model {asked!r} right now.",
+            reason=Reason.NO_BACKEND,
+            retry_after_s=retry_after_s,
+            hint="`podium doctor` says which backends are out, and why.",
+        )
 
     def record(self, backend: Backend, result: CallResult | None, now_ns: int) -> None:
         """Take note of a finished call for the comparison with the other backends."""
