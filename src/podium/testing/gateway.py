@@ -12,6 +12,7 @@ from podium.core.trace import Sampler
 from podium.gateway.fleet import Fleet
 from podium.gateway.flight import Flight
 from podium.gateway.follow import SnapshotFollower
+from podium.gateway.ports import HealthSource
 from podium.gateway.settings import GatewaySettings
 from podium.identity.keys import ApiKey, digest_secret
 from podium.upstreams.providers import LocalWorkers, Providers
@@ -78,6 +79,7 @@ class RunningGateway:
     flight: Flight
     follower: SnapshotFollower
     providers: Providers
+    fleet: Fleet
 
     @property
     def in_flight(self) -> int:
@@ -149,11 +151,13 @@ async def running_gateway(
     settings: GatewaySettings | None = None,
     workers: LocalWorkers | None = None,
     clock: Clock | None = None,
+    health: HealthSource | None = None,
 ) -> AsyncIterator[RunningGateway]:
     """A gateway that serves `snapshot` (None: `gateway_snapshot()`) on a free loopback port."""
     clock = clock or SystemClock()
     providers = Providers(workers or LocalWorkers({}, ""))
-    follower = SnapshotFollower(_NoSource(), providers, Fleet(), SystemClock(), poll_s=1.0)
+    fleet = Fleet(health)
+    follower = SnapshotFollower(_NoSource(), providers, fleet, clock, poll_s=1.0)
     follower.install(snapshot or gateway_snapshot())
     journal, events = MemoryJournal(), _EventList()
     flight = Flight(
@@ -178,6 +182,7 @@ async def running_gateway(
             flight=flight,
             follower=follower,
             providers=providers,
+            fleet=fleet,
         )
     finally:
         await http.stop()
