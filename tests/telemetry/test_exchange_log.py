@@ -9,6 +9,7 @@ import pytest
 
 from podium.telemetry.exchange_log import ExchangeLog
 from podium.telemetry.line_writer import LineWriter
+from podium.testing.events import make_call
 
 
 @pytest.fixture
@@ -23,7 +24,8 @@ async def test_a_line_holds_what_an_operator_asks_for(pipe, make_event):
     reader, writer = pipe
     log = ExchangeLog(writer.fileno(), service="podium")
 
-    log.observe(make_event(stream=True, first_byte_ns=12_345_678, ended_ns=1_234_567_890))
+    event = make_event(stream=True, first_byte_ns=12_345_678, ended_ns=1_234_567_890, why="turn", cache_write_tokens=3)
+    log.observe(event)
     await log.close()
     writer.close()
 
@@ -40,18 +42,23 @@ async def test_a_line_holds_what_an_operator_asks_for(pipe, make_event):
         "key_id": "abcdefghijkm",
         "endpoint": "chat.completions",
         "model": "smollm2",
+        "served_model": "",
         "version": "smollm2-q8",
         "provider": "local",
         "backend": "local/smollm2-135m",
+        "why": "turn",
         "stream": True,
         "status": 200,
         "reason": "ok",
         "fault": "nobody",
         "attempts": 1,
+        "hedges": 0,
+        "fallbacks": 0,
         "latency_ms": 1234.567,
         "ttft_ms": 12.345,
         "input_tokens": 10,
         "cached_input_tokens": 4,
+        "cache_write_tokens": 3,
         "output_tokens": 21,
         "reasoning_tokens": 5,
         "tokens_estimated": False,
@@ -59,6 +66,44 @@ async def test_a_line_holds_what_an_operator_asks_for(pipe, make_event):
         "bytes_in": 100,
         "bytes_out": 900,
     }
+
+
+async def test_a_line_of_several_calls_holds_each(pipe, make_event):
+    reader, writer = pipe
+    log = ExchangeLog(writer.fileno(), service="podium")
+    first = make_call(kind="first", backend="a/x", reason="upstream_error", upstream_status=500, ended_ns=2_000_999)
+    second = make_call(kind="fallback", model="other", backend="b/y", started_ns=2_500_000, cost_nanousd=7)
+
+    log.observe(make_event(trail=(first, second), attempts=2, hedges=1, fallbacks=1, served_model="other"))
+    await log.close()
+    writer.close()
+
+    line = json.loads(reader.read())
+    assert (line["attempts"], line["hedges"], line["fallbacks"], line["served_model"]) == (2, 1, 1, "other")
+    assert line["trail"] == [
+        {
+            "kind": "first",
+            "model": "small",
+            "backend": "a/x",
+            "why": "turn",
+            "reason": "upstream_error",
+            "upstream_status": 500,
+            "started_ms": 0.4,
+            "ended_ms": 2.0,
+            "cost_nanousd": 0,
+        },
+        {
+            "kind": "fallback",
+            "model": "other",
+            "backend": "b/y",
+            "why": "turn",
+            "reason": "ok",
+            "upstream_status": 200,
+            "started_ms": 2.5,
+            "ended_ms": 700.0,
+            "cost_nanousd": 7,
+        },
+    ]
 
 
 async def test_a_failure_of_ours_or_an_upstream_is_an_error_and_has_no_first_token(pipe, make_event):

@@ -3,8 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from podium.telemetry.metrics import OTHER, GatewayMetrics
+from podium.telemetry.metrics import GatewayMetrics
+from podium.telemetry.series import OTHER
 from podium.telemetry.settings import TelemetrySettings
+from podium.testing.events import make_call
 
 FLOW = {
     "endpoint": "chat.completions",
@@ -42,6 +44,17 @@ def value(metrics, name, **labels):
     return found[0]
 
 
+def samples(metrics, name):
+    return [sample for sample in scrape(metrics) if sample.name == name]
+
+
+def attempts(metrics):
+    return {
+        tuple(sample.labels[name] for name in ("model", "backend", "kind", "reason")): sample.value
+        for sample in samples(metrics, "podium_upstream_attempts_total")
+    }
+
+
 def label_values(metrics, label):
     return {s.labels[label] for s in scrape(metrics) if label in s.labels}
 
@@ -49,14 +62,14 @@ def label_values(metrics, label):
 def test_an_answered_exchange_is_counted_once_with_its_tokens_and_cost(make_event):
     metrics = GatewayMetrics()
 
-    metrics.observe(make_event())
+    metrics.observe(make_event(cache_write_tokens=3))
 
     assert value(metrics, "podium_exchanges_total", **FLOW, status="200", reason="ok") == 1
-    for kind, tokens in (("input", 10), ("cached_input", 4), ("output", 21), ("reasoning", 5)):
+    kinds = (("input", 10), ("cached_input", 4), ("cache_write", 3), ("output", 21), ("reasoning", 5))
+    for kind, tokens in kinds:
         assert value(metrics, "podium_tokens_total", **FLOW, kind=kind) == tokens
     assert value(metrics, "podium_cost_usd_total", **FLOW) == 1.5e-6
-    assert value(metrics, "podium_upstream_attempts_total", **FLOW) == 1
-    assert value(metrics, "podium_upstream_retries_total", **FLOW) == 0
+    assert attempts(metrics) == {("smollm2", "local/smollm2-135m", "first", "ok"): 1}
     assert value(metrics, "podium_received_bytes_total", endpoint="chat.completions") == 100
     assert value(metrics, "podium_sent_bytes_total", endpoint="chat.completions") == 900
     assert not [s for s in scrape(metrics) if s.name == "podium_errors_total"]
@@ -66,13 +79,71 @@ def test_exchanges_of_one_flow_with_different_ends_add_up_in_its_tokens(make_eve
     metrics = GatewayMetrics()
 
     metrics.observe(make_event())
-    metrics.observe(make_event(status=499, reason="client_gone", fault="caller", attempts=3))
+    metrics.observe(make_event(status=499, reason="client_gone", fault="caller"))
 
     assert value(metrics, "podium_exchanges_total", status="499", reason="client_gone") == 1
     assert value(metrics, "podium_errors_total", reason="client_gone", fault="caller", model="smollm2") == 1
     assert value(metrics, "podium_tokens_total", **FLOW, kind="output") == 42
-    assert value(metrics, "podium_upstream_attempts_total", **FLOW) == 4
-    assert value(metrics, "podium_upstream_retries_total", **FLOW) == 2
+    backend = ("smollm2", "local/smollm2-135m", "first")
+    assert attempts(metrics) == {(*backend, "ok"): 1, (*backend, "client_gone"): 1}
+
+
+def test_each_of_several_calls_is_counted_with_its_own_backend_and_end(make_event):
+    metrics = GatewayMetrics()
+    calls = (
+        make_call(model="m", backend="a/x", kind="first", reason="client_gone"),
+        make_call(model="m", backend="b/y", kind="hedge", reason="ok"),
+    )
+
+    for _ in range(3):
+        metrics.observe(make_event(model="m", backend="b/y", attempts=2, hedges=1, trail=calls))
+    metrics.observe(make_event(model="m", backend="b/y"))
+
+    assert attempts(metrics) == {
+        ("m", "a/x", "first", "client_gone"): 3,
+        ("m", "b/y", "hedge", "ok"): 3,
+        ("m", "b/y", "first", "ok"): 1,
+    }
+    assert value(metrics, "podium_hedges_total", model="m") == 3
+    assert not [s for s in scrape(metrics) if s.name == "podium_fallbacks_total"]
+
+
+def test_fallbacks_are_counted_by_what_was_asked_for_and_what_answered(make_event):
+    metrics = GatewayMetrics()
+    down = make_call(model="m", backend="a/x", reason="upstream_error")
+    other = make_call(model="n", backend="b/y", kind="fallback")
+    failed = make_call(model="n", backend="b/y", kind="fallback", reason="upstream_error")
+
+    metrics.observe(make_event(model="m", attempts=2, fallbacks=1, served_model="n", trail=(down, other)))
+    metrics.observe(make_event(model="m", attempts=2, fallbacks=1, trail=(down, failed)))
+    # Nobody could be called for the first model: the second one's call is the only one, and there is no trail.
+    metrics.observe(make_event(model="m", backend="b/y", attempts=1, fallbacks=1, served_model="n"))
+    metrics.observe(make_event(model="m", attempts=0, fallbacks=1, status=503, reason="no_backend", fault="podium"))
+
+    found = {(s.labels["model"], s.labels["served_model"]): s.value for s in samples(metrics, "podium_fallbacks_total")}
+    assert found == {("m", "n"): 2, ("m", ""): 2}
+    assert attempts(metrics) == {
+        ("m", "a/x", "first", "upstream_error"): 2,
+        ("n", "b/y", "fallback", "ok"): 2,
+        ("n", "b/y", "fallback", "upstream_error"): 1,
+    }
+
+
+def test_labels_of_calls_are_bounded_and_nothing_is_left_uncounted(make_event):
+    metrics = GatewayMetrics(TelemetrySettings(metrics_max_series=5))
+
+    for number in range(40):
+        calls = tuple(make_call(model=f"m{number}", backend=f"b/{number}", kind=kind) for kind in ("first", "retry"))
+        metrics.observe(
+            make_event(attempts=2, fallbacks=1, hedges=1, model=f"m{number}", served_model="n", trail=calls)
+        )
+
+    counted = attempts(metrics)
+    assert sum(counted.values()) == 80
+    assert len(counted) == 7
+    assert counted[OTHER, OTHER, "first", "ok"] == 37
+    assert sum(s.value for s in samples(metrics, "podium_hedges_total")) == 40
+    assert value(metrics, "podium_fallbacks_total", model=OTHER) == 36
 
 
 def test_estimated_tokens_are_counted_apart(make_event):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from podium.core.clock import SystemClock
+from podium.telemetry.fleet_gauges import FleetGauges
 from podium.telemetry.gateway_gauges import GatewayReadings, register_gateway_gauges
 from podium.telemetry.settings import TelemetrySettings
 from podium.telemetry.sinks import Sinks
@@ -32,6 +34,7 @@ async def test_all_metrics_of_a_gateway_are_documented_with_their_types(make_eve
             workers_up=lambda: {"smollm2": False},
         ),
     )
+    FleetGauges(dict, SystemClock()).register(sinks.metrics)
     sinks.metrics.observe(make_event(status=502, reason="upstream_broken", fault="upstream", stream=True))
     await sinks.close()
 

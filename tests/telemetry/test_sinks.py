@@ -25,7 +25,7 @@ async def test_an_event_is_shown_in_the_metrics_and_in_the_log(pipe, make_event)
     writer.close()
 
     assert b'podium_exchanges_total{endpoint="chat.completions"' in sinks.metrics.render()
-    assert b"podium_log_lines_dropped_total 0.0" in sinks.metrics.render()
+    assert b"podium_log_lines_dropped_total 0\n" in sinks.metrics.render()
     assert json.loads(reader.read())["service"] == "podium-eu"
 
 

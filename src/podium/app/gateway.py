@@ -4,7 +4,7 @@ import asyncio
 import gc
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -18,12 +18,15 @@ from podium.core.trace import Sampler
 from podium.gateway.fleet import Fleet
 from podium.gateway.flight import Flight
 from podium.gateway.follow import SnapshotFollower
+from podium.gateway.pool import Pool
 from podium.identity.keys import derive_secret
 from podium.store.journal import JournalWriter
 from podium.store.snapshot_store import SnapshotStore
+from podium.telemetry.fleet_gauges import FleetGauges
 from podium.telemetry.gateway_gauges import GatewayReadings, register_gateway_gauges
 from podium.telemetry.logging import configure_logging
 from podium.telemetry.metrics import GatewayMetrics
+from podium.telemetry.settings import TelemetrySettings
 from podium.telemetry.sinks import Sinks
 from podium.upstreams.checks import HealthChecks
 from podium.upstreams.providers import LocalWorkers, Providers
@@ -89,7 +92,7 @@ class Gateway:
         traced = settings.telemetry.trace_sample_ratio if settings.telemetry.otlp_endpoint else 0.0
         surface = OpenAiSurface(self.flight, probes=self, sampler=Sampler(traced), clock=clock)
         self.server = HttpServer(settings.server, surface)
-        _register_gauges(self.sinks.metrics, self)
+        _register_gauges(self.sinks.metrics, self, settings.telemetry)
 
     def journal_bytes(self) -> int:
         """Bytes of segments on disk that the ledger does not have yet, about."""
@@ -166,7 +169,7 @@ def _worker_urls() -> dict[str, str]:
         raise OperatorError(f"PODIUM_WORKERS is not a JSON object of URLs: {error}.") from error
 
 
-def _register_gauges(metrics: GatewayMetrics, gateway: Gateway) -> None:
+def _register_gauges(metrics: GatewayMetrics, gateway: Gateway, settings: TelemetrySettings) -> None:
     def snapshot_age_s() -> float | None:
         world = gateway.follower.current
         return time.time() - world.snapshot.published_unix_s if world else None
@@ -174,6 +177,10 @@ def _register_gauges(metrics: GatewayMetrics, gateway: Gateway) -> None:
     def snapshot_revision() -> int | None:
         world = gateway.follower.current
         return world.snapshot.revision if world else None
+
+    def pools() -> Mapping[str, Pool]:
+        world = gateway.follower.current
+        return world.pools() if world else {}
 
     register_gateway_gauges(
         metrics,
@@ -188,3 +195,4 @@ def _register_gauges(metrics: GatewayMetrics, gateway: Gateway) -> None:
             workers_up=lambda: gateway.watch.up,
         ),
     )
+    FleetGauges(pools, SystemClock(), max_series=settings.metrics_max_series).register(metrics)

@@ -8,16 +8,30 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from podium.core.event import Event
+from podium.core.event import AttemptRecord, Event
 from podium.telemetry.line_writer import LineWriter
 
-__all__ = ["ExchangeLine", "ExchangeLog"]
+__all__ = ["CallLine", "ExchangeLine", "ExchangeLog"]
 
 _FLUSH_AFTER_S = 0.1
 _FLUSH_LINES = 64
 _MAX_PENDING_BYTES = 8 * 1024 * 1024  # about 15,000 lines
 _CLOSE_TIMEOUT_S = 2.0
 _ERROR_STATUS = 500
+
+
+class CallLine(msgspec.Struct, frozen=True):
+    """One of several upstream calls, within the line of its exchange."""
+
+    kind: str
+    model: str
+    backend: str
+    why: str
+    reason: str
+    upstream_status: int
+    started_ms: float
+    ended_ms: float
+    cost_nanousd: int
 
 
 class ExchangeLine(msgspec.Struct, frozen=True):
@@ -35,24 +49,30 @@ class ExchangeLine(msgspec.Struct, frozen=True):
     key_id: str
     endpoint: str
     model: str
+    served_model: str
     version: str
     provider: str
     backend: str
+    why: str
     stream: bool
     status: int
     reason: str
     fault: str
     attempts: int
+    hedges: int
+    fallbacks: int
     latency_ms: float
     ttft_ms: float | None
     input_tokens: int
     cached_input_tokens: int
+    cache_write_tokens: int
     output_tokens: int
     reasoning_tokens: int
     tokens_estimated: bool
     cost_nanousd: int
     bytes_in: int
     bytes_out: int
+    trail: tuple[CallLine, ...] | msgspec.UnsetType  # not in the line of an exchange with one call
 
 
 class ExchangeLog:
@@ -110,24 +130,30 @@ class ExchangeLog:
             event.key_id,
             event.endpoint,
             event.model,
+            event.served_model,
             event.version,
             event.provider,
             event.backend,
+            event.why,
             event.stream,
             status,
             event.reason,
             event.fault,
             event.attempts,
+            event.hedges,
+            event.fallbacks,
             event.ended_ns // 1_000 / 1_000,
             first_byte_ns // 1_000 / 1_000 if first_byte_ns >= 0 else None,
             event.input_tokens,
             event.cached_input_tokens,
+            event.cache_write_tokens,
             event.output_tokens,
             event.reasoning_tokens,
             event.tokens_estimated,
             event.cost_nanousd,
             event.bytes_in,
             event.bytes_out,
+            tuple(map(_call_line, event.trail)) if event.trail else msgspec.UNSET,
         )
 
     def _timestamp(self, unix_ns: int) -> str:
@@ -136,6 +162,20 @@ class ExchangeLog:
             self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
             self._second = second
         return f"{self._second_text}.{rest_ns // 1_000:06d}Z"
+
+
+def _call_line(call: AttemptRecord) -> CallLine:
+    return CallLine(
+        call.kind,
+        call.model,
+        call.backend,
+        call.why,
+        call.reason,
+        call.upstream_status,
+        call.started_ns // 1_000 / 1_000,
+        call.ended_ns // 1_000 / 1_000,
+        call.cost_nanousd,
+    )
 
 
 _encoder = msgspec.json.Encoder()

@@ -12,10 +12,12 @@ Rules:
 from bisect import bisect_left
 
 from podium.core.event import Event
+from podium.telemetry.calls import Calls
 from podium.telemetry.page import exchange_families
 from podium.telemetry.process_metrics import ProcessMetrics
 from podium.telemetry.series import (
     LATENCY_BOUNDS_NS,
+    OTHER,
     OVERHEAD_BOUNDS_NS,
     TOKEN_BOUNDS_NS,
     Flow,
@@ -25,7 +27,6 @@ from podium.telemetry.settings import TelemetrySettings
 
 __all__ = ["OTHER", "GatewayMetrics"]
 
-OTHER = "other"
 _ERROR_STATUS = 400
 _Key = tuple[str, str, str, str, int, str, str, str]
 
@@ -41,6 +42,7 @@ class GatewayMetrics(ProcessMetrics):
         self._max_series = settings.metrics_max_series
         self._series: dict[_Key, Series] = {}
         self._flows: dict[tuple[str, str, str, str], Flow] = {}
+        self._calls = Calls(self._max_series)
         self._models = {""}
         self._tenants = {""}
 
@@ -65,14 +67,19 @@ class GatewayMetrics(ProcessMetrics):
         duration = series.flow.duration
         duration.counts[bisect_left(LATENCY_BOUNDS_NS, ended_ns)] += 1
         duration.total_ns += ended_ns
-        if event.attempts:
+        attempts = event.attempts
+        if attempts:
             _count_served(series, event, ended_ns)
+        if attempts > 1 or event.fallbacks:
+            self._calls.count(event, series.flow.labels[1])
+        elif attempts:
+            series.attempts += 1
 
     def render(self) -> bytes:
         """The page that Prometheus reads, in `content_type`."""
         # Copied at once: another thread may be counting.
         series, flows = list(self._series.values()), list(self._flows.values())
-        page = "".join(exchange_families(series, flows, tenant_label=self._tenant_label))
+        page = "".join(exchange_families(series, flows, self._calls, tenant_label=self._tenant_label))
         return page.encode() + super().render()
 
     def _find(self, event: Event) -> Series:
@@ -109,10 +116,9 @@ class GatewayMetrics(ProcessMetrics):
 
 def _count_served(series: Series, event: Event, ended_ns: int) -> None:
     """Add what only an exchange has that was sent to an upstream."""
-    attempts = event.attempts
-    series.attempts += attempts
     series.input_tokens += event.input_tokens
     series.cached_input_tokens += event.cached_input_tokens
+    series.cache_write_tokens += event.cache_write_tokens
     series.output_tokens += event.output_tokens
     series.reasoning_tokens += event.reasoning_tokens
     series.cost_nanousd += event.cost_nanousd
@@ -121,9 +127,7 @@ def _count_served(series: Series, event: Event, ended_ns: int) -> None:
     first_byte_ns = event.first_byte_ns
     stream = event.stream
     flow = series.flow
-    if attempts > 1:
-        series.retries += attempts - 1
-    elif first_byte_ns >= 0:
+    if first_byte_ns >= 0 and event.attempts == 1:
         # Of several attempts only the last one's start is known, so the share of the upstreams is not.
         own_ns = event.upstream_ns if stream else event.upstream_ns + ended_ns - first_byte_ns
         overhead = flow.overhead

@@ -1,11 +1,4 @@
-"""The counted exchanges as a page that Prometheus reads.
-
-The page is written here and not by the client library: with fifty models it has 5,000 lines, for which the library
-holds the event loop of the gateway for 40 ms and this module for 4 ms. The tests read it back with the
-library's parser.
-
-Format: https://prometheus.io/docs/instrumenting/exposition_formats/
-"""
+"""The counted exchanges as a page that Prometheus reads."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +6,8 @@ from itertools import accumulate
 
 from podium.core.money import NANOUSD_PER_USD
 from podium.core.reasons import Reason
+from podium.telemetry.calls import Calls
+from podium.telemetry.exposition import family, label_text
 from podium.telemetry.series import Flow, Histogram, Series
 
 __all__ = ["exchange_families"]
@@ -22,10 +17,13 @@ _FLOW = ("endpoint", "model", "version", "backend")
 _Labels = tuple[str, ...]
 
 
-def exchange_families(series: Sequence[Series], flows: Sequence[Flow], *, tenant_label: bool) -> Iterator[str]:
+def exchange_families(
+    series: Sequence[Series], flows: Sequence[Flow], calls: Calls, *, tenant_label: bool
+) -> Iterator[str]:
     """One block of text for each metric."""
     yield from _outcomes(series, ("tenant",) if tenant_label else ())
     yield from _transfers(series)
+    yield from _calls(series, calls)
     yield from _durations(flows)
 
 
@@ -47,7 +45,7 @@ def _outcomes(series: Sequence[Series], extra: _Labels) -> Iterator[str]:
     )
     yield _counter(
         "podium_tokens_total",
-        "Tokens; cached_input is part of input, reasoning is part of output.",
+        "Tokens; cached_input and cache_write are parts of input, reasoning is part of output.",
         (*_FLOW, *extra, "kind"),
         (((*owner(one), kind), count) for one in series for kind, count in _tokens(one)),
     )
@@ -68,18 +66,6 @@ def _outcomes(series: Sequence[Series], extra: _Labels) -> Iterator[str]:
 
 def _transfers(series: Sequence[Series]) -> Iterator[str]:
     yield _counter(
-        "podium_upstream_attempts_total",
-        "Calls made to upstreams.",
-        _FLOW,
-        ((one.flow.labels, one.attempts) for one in series),
-    )
-    yield _counter(
-        "podium_upstream_retries_total",
-        "Calls made to upstreams after the first one of the same exchange.",
-        _FLOW,
-        ((one.flow.labels, one.retries) for one in series),
-    )
-    yield _counter(
         "podium_received_bytes_total",
         "Bytes of request bodies.",
         ("endpoint",),
@@ -90,6 +76,34 @@ def _transfers(series: Sequence[Series]) -> Iterator[str]:
         "Bytes of answer bodies.",
         ("endpoint",),
         ((one.flow.labels[:1], one.bytes_out) for one in series),
+    )
+
+
+def _calls(series: Sequence[Series], calls: Calls) -> Iterator[str]:
+    def attempts() -> Iterator[tuple[_Labels, int]]:
+        for one in series:
+            if one.attempts:
+                _, model, _, backend = one.flow.labels
+                yield (model, backend, "first", one.reason), one.attempts
+        yield from list(calls.attempts.items())
+
+    yield _counter(
+        "podium_upstream_attempts_total",
+        "Calls made to upstreams: for which model, what made each necessary, and how it ended.",
+        ("model", "backend", "kind", "reason"),
+        attempts(),
+    )
+    yield _counter(
+        "podium_hedges_total",
+        "Second calls that were made because the first was slow.",
+        ("model",),
+        list(calls.hedges.items()),
+    )
+    yield _counter(
+        "podium_fallbacks_total",
+        "Exchanges that went on to another model, and the one that answered; empty: none did.",
+        ("model", "served_model"),
+        list(calls.fallbacks.items()),
     )
 
 
@@ -120,6 +134,7 @@ def _tokens(one: Series) -> tuple[tuple[str, int], ...]:
     return (
         ("input", one.input_tokens),
         ("cached_input", one.cached_input_tokens),
+        ("cache_write", one.cache_write_tokens),
         ("output", one.output_tokens),
         ("reasoning", one.reasoning_tokens),
     )
@@ -132,10 +147,8 @@ def _counter(
     sums: defaultdict[_Labels, int] = defaultdict(int)
     for key, value in values:
         sums[key] += value
-    lines = [f"# HELP {name} {help_text}\n# TYPE {name} counter\n"]
-    for key, value in sums.items():
-        lines.append(f"{name}{{{_label_text(labels, key)}}} {value if scale == 1 else value / scale!r}\n")
-    return "".join(lines)
+    scaled = sums if scale == 1 else {key: value / scale for key, value in sums.items()}
+    return family(name, "counter", help_text, labels, scaled)
 
 
 def _histogram(name: str, help_text: str, histograms: Iterable[tuple[_Labels, Histogram]]) -> str:
@@ -144,17 +157,9 @@ def _histogram(name: str, help_text: str, histograms: Iterable[tuple[_Labels, Hi
         *cumulated, count = accumulate(histogram.counts)
         if not count:
             continue
-        labels = _label_text(_FLOW, key)
+        labels = label_text(_FLOW, key)
         bucket = f'{name}_bucket{{{labels},le="'
         lines += [f'{bucket}{le}"}} {below}\n' for le, below in zip(histogram.le, cumulated, strict=True)]
         lines.append(f'{bucket}+Inf"}} {count}\n{name}_count{{{labels}}} {count}\n')
         lines.append(f"{name}_sum{{{labels}}} {histogram.total_ns / _NS_PER_S!r}\n")
     return "".join(lines)
-
-
-def _label_text(names: _Labels, values: _Labels) -> str:
-    return ",".join([f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True)])
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-__all__ = ["LATENCY_BOUNDS_NS", "OVERHEAD_BOUNDS_NS", "TOKEN_BOUNDS_NS", "Flow", "Histogram", "Series"]
+__all__ = ["LATENCY_BOUNDS_NS", "OTHER", "OVERHEAD_BOUNDS_NS", "TOKEN_BOUNDS_NS", "Flow", "Histogram", "Series"]
 
 
 def _bounds(*milliseconds: float) -> tuple[int, ...]:
@@ -17,6 +17,9 @@ LATENCY_BOUNDS_NS = _bounds(
 TOKEN_BOUNDS_NS = _bounds(1, 2.5, 5, 7.5, 10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1_000)
 # What the gateway itself adds.
 OVERHEAD_BOUNDS_NS = _bounds(0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 3, 5, 10, 25, 50, 100, 250, 1_000, 10_000, 60_000)
+
+
+OTHER = "other"
 
 
 @cache
@@ -55,6 +58,7 @@ class Series:
         "attempts",
         "bytes_in",
         "bytes_out",
+        "cache_write_tokens",
         "cached_input_tokens",
         "cost_nanousd",
         "estimated",
@@ -65,7 +69,6 @@ class Series:
         "output_tokens",
         "reason",
         "reasoning_tokens",
-        "retries",
         "status",
         "tenant",
     )
@@ -79,11 +82,11 @@ class Series:
         self.exchanges = 0
         self.input_tokens = 0
         self.cached_input_tokens = 0
+        self.cache_write_tokens = 0
         self.output_tokens = 0
         self.reasoning_tokens = 0
         self.estimated = 0
         self.cost_nanousd = 0
-        self.attempts = 0
-        self.retries = 0
+        self.attempts = 0  # of exchanges with one call; several are counted in podium.telemetry.calls
         self.bytes_in = 0
         self.bytes_out = 0
