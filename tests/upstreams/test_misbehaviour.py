@@ -62,7 +62,7 @@ WHOLE = {
     "server-error": FAILED,
     "unavailable": Told(503, "upstream_error", attempts=2),
     "unavailable-retry-after": Told(503, "upstream_error", retry_after="7"),
-    "overloaded": Told(503, "upstream_error"),
+    "overloaded": Told(503, "upstream_error", attempts=2),
     "html-error": Told(502, "upstream_error", attempts=2),
     "empty-error": FAILED,
 }

@@ -9,6 +9,7 @@ __all__ = ["MAX_ATTEMPTS", "RetryDecision", "may_retry"]
 MAX_ATTEMPTS = 2  # one retry: more of them turn a slow upstream into a dead one
 _MIN_TIME_LEFT_S = 0.05  # less cannot end well
 _BAD_GATEWAY, _UNAVAILABLE, _GATEWAY_TIMEOUT = 502, 503, 504
+_OVERLOADED = 529  # Anthropic's word for 503
 
 
 class RetryDecision(StrEnum):
@@ -40,6 +41,7 @@ _AFTER: dict[Reason | tuple[Reason, int], RetryDecision] = {
     (Reason.UPSTREAM_ERROR, _BAD_GATEWAY): RetryDecision.RETRY,  # these three: a proxy lost its server
     (Reason.UPSTREAM_ERROR, _UNAVAILABLE): RetryDecision.RETRY,
     (Reason.UPSTREAM_ERROR, _GATEWAY_TIMEOUT): RetryDecision.RETRY,
+    (Reason.UPSTREAM_ERROR, _OVERLOADED): RetryDecision.RETRY,
     Reason.UPSTREAM_RATE_LIMITED: RetryDecision.RETRY_ELSEWHERE,  # the account of this backend is used up
 }
 
