@@ -261,6 +261,33 @@ async def test_an_event_that_is_no_json_ends_the_stream():
     assert not run.caller.started
 
 
+@pytest.mark.parametrize("torn", ['data: {"choices": [{"delta"\n\n', 'data: {"choi\n\nces": [{"delta": {}}]}\n\n'])
+async def test_an_event_that_was_cut_short_ends_the_stream_whenever_it_comes(torn):
+    good = event(chunk("a")) + event(chunk("b"))
+    for pieces in ([good, torn.encode()], [event(chunk("a")), event(chunk("b")) + torn.encode()]):
+        run = await Run(pieces).go()
+        assert run.error.reason == "upstream_invalid"
+        assert run.caller.seen == good
+
+
+async def test_what_is_good_in_a_piece_that_fails_below_comes_out_unless_another_backend_can_begin_anew():
+    for before, seen in (([event(chunk("a"))], event(chunk("a")) + event(chunk("b"))), ([], b"")):
+        broken = UpstreamFailed("gone")
+        broken.partial = event(chunk("b"))
+        run = await Run(before, error=broken).go()
+        assert run.error is broken
+        assert run.caller.seen == seen
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "reason"),
+    [(429, 429, "upstream_rate_limited"), (503, 503, "upstream_error"), (500, 502, "upstream_error")],
+)
+async def test_an_error_within_the_stream_means_what_its_status_does(code, status, reason):
+    run = await Run([event({"error": {"message": "m", "code": code}})]).go()
+    assert (run.error.status, run.error.upstream_status, run.error.reason) == (status, code, reason)
+
+
 async def test_what_breaks_off_below_comes_out():
     broken = UpstreamFailed("gone")
     run = await Run([event(chunk("a"))], error=broken).go()

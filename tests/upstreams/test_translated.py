@@ -163,3 +163,42 @@ async def test_all_other_calls_go_by_untouched():
     assert await upstream.call("chat.completions", b"{}", headers=b"", deadline_s=1.0) is chat.answer
     assert (upstream.label, upstream.endpoints) == ("p/m", {"chat.completions", "messages"})
     assert not isinstance(chat.answer, TranslatedAnswer)
+
+
+class Fragile(Upper):
+    """Fails at a `!`, after what stands before it in the piece."""
+
+    def feed(self, piece):
+        good, mark, _ = piece.partition(b"!")
+        said = super().feed(good)
+        if mark:
+            failure = UpstreamFailed("!")
+            failure.partial = said
+            raise failure
+        return said
+
+
+class Doubled(Upper):
+    def feed(self, piece):
+        return piece * 2
+
+
+@pytest.mark.parametrize(("inner", "outer", "partial"), [(Fragile, Doubled, b"BB"), (Doubled, Fragile, b"B")])
+async def test_what_was_good_in_a_piece_that_fails_is_translated_once(inner, outer, partial):
+    answer = TranslatedAnswer(TranslatedAnswer(Given([b"a", b"b!c"]), stream=inner()), stream=outer())
+    with pytest.raises(UpstreamFailed) as failure:
+        await pieces_of(answer)
+    assert failure.value.partial == partial
+
+
+async def test_what_a_reader_throws_is_not_translated():
+    answer = TranslatedAnswer(TranslatedAnswer(Given([b"a"]), stream=Upper()), stream=Upper())
+    failure = UpstreamFailed("x")
+    failure.partial = b"mine"
+
+    def refuse(_):
+        raise failure
+
+    with pytest.raises(UpstreamFailed):
+        await answer.relay(refuse)
+    assert failure.partial == b"mine"

@@ -196,13 +196,18 @@ class Unavailable(ServiceError):
 
 
 class UpstreamError(PodiumError):
-    """The model's server failed. `upstream_status` is what it answered; None: nothing that can be read."""
+    """The model's server failed. `upstream_status` is what it answered; None: nothing that can be read.
+
+    `partial` is good content of a stream that came in the same piece as the failure: whole events as the caller
+    reads them.
+    """
 
     fault = Fault.UPSTREAM
     status = 502
     retryable = True
     default_reason = Reason.UPSTREAM_ERROR
     upstream_status: int | None = None
+    partial: bytes = b""
 
 
 class UpstreamFailed(UpstreamError):

@@ -11,7 +11,7 @@ Rules
 
 from collections.abc import Callable
 
-from podium.core.errors import UpstreamFailed
+from podium.core.errors import UpstreamError, UpstreamFailed
 from podium.core.reasons import Reason
 from podium.core.usage import Usage
 from podium.gateway.faces import Face
@@ -21,6 +21,8 @@ from podium.wire.sse import SseFramer, split_events
 
 __all__ = ["StreamRelay"]
 
+_TOO_MANY, _UNAVAILABLE = 429, 503
+_OVERLOADED = (503, 529)  # as for whole answers
 _MAX_HELD_BYTES = 64 * 1024  # of events before the first content
 _SAMPLE_BYTES = 8 * 1024  # of a stream, kept to estimate its tokens when the upstream does not report them
 
@@ -77,7 +79,12 @@ class StreamRelay:
 
     async def run(self) -> None:
         """Relay until the end; UpstreamFailed or UpstreamTimeout when the stream breaks."""
-        await self._answer.relay(self.feed)
+        try:
+            await self._answer.relay(self.feed)
+        except UpstreamError as error:
+            if self.committed and error.partial:
+                self._read(error.partial)
+            raise
         if self.unwanted:
             return
         if not self.done and not self.finished:
@@ -92,7 +99,7 @@ class StreamRelay:
         if self._sample_size < _SAMPLE_BYTES:
             self._sample.append(block)
             self._sample_size += len(block)
-        if self.committed and not self._needs_reading(block):
+        if self.committed and not self._needs_reading(block) and _looks_whole(block):
             self.events += block.count(b"\ndata:") + block.startswith(b"data:")  # text has no bare line ends
             self._write(block)
         else:
@@ -136,9 +143,7 @@ class StreamRelay:
             message = "The model's server sent an event that is not JSON."
             raise UpstreamFailed(message, reason=Reason.UPSTREAM_INVALID) from None
         if event.error is not None:
-            raise UpstreamFailed(
-                "The model's server reported an error within the stream.", reason=Reason.UPSTREAM_ERROR
-            )
+            raise _reported(event.error_status)
         self.done |= event.done
         self.finished |= event.finished
         self.usage = event.usage or self.usage
@@ -170,3 +175,24 @@ class StreamRelay:
                 events += 1
                 texts.append(event.text)
         return "".join(texts), max(1.0, self.events / events) if events else 0.0
+
+
+def _reported(status: int | None) -> UpstreamFailed:
+    """The error for one within a stream: what an answer with this status would have meant."""
+    if status == _TOO_MANY:
+        failure = UpstreamFailed(
+            "The model's server has too many requests.", reason=Reason.UPSTREAM_RATE_LIMITED, status=_TOO_MANY
+        )
+    else:
+        failure = UpstreamFailed(
+            "The model's server reported an error within the stream.",
+            reason=Reason.UPSTREAM_ERROR,
+            status=_UNAVAILABLE if status in _OVERLOADED else None,
+        )
+    failure.upstream_status = status
+    return failure
+
+
+def _looks_whole(block: bytes) -> bool:
+    """True when each event ends as JSON does: one that was cut short or torn in two does not. Cheap on purpose."""
+    return block.count(b"\n\n") == block.count(b"}\n\n")

@@ -21,13 +21,14 @@ class MessagesOverChat:
     """An upstream with one more endpoint (podium.gateway.ports.Upstream). All other calls go to `chat` as they are.
 
     `limit_field` is the name under which `chat` wants the limit of tokens; `cache_marks`: it understands Anthropic's
-    marks of what to cache.
+    marks of what to cache; `top_k`: it knows that field.
     """
 
     __slots__ = (
         "_cache_marks",
         "_chat",
         "_limit_field",
+        "_top_k",
         "_unsupported",
         "endpoints",
         "label",
@@ -44,11 +45,13 @@ class MessagesOverChat:
         unsupported: Unsupported,
         limit_field: LimitField = "max_tokens",
         cache_marks: bool = False,
+        top_k: bool = False,
     ) -> None:
         self._chat = chat
         self._unsupported: Unsupported = unsupported
         self._limit_field: LimitField = limit_field
         self._cache_marks = cache_marks
+        self._top_k = top_k
         self.endpoints = chat.endpoints | {_MESSAGES}
         self.label = chat.label
         self.model = chat.model
@@ -72,6 +75,7 @@ class MessagesOverChat:
             fallback_id="msg_" + random_token(24),
             limit_field=self._limit_field,
             cache_marks=self._cache_marks,
+            top_k=self._top_k,
         )
         chat = translated.body
         if not self.reports_stream_usage:

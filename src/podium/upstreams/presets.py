@@ -23,6 +23,7 @@ class Service:
     key_header: str = "authorization"
     limit_field: LimitField = "max_tokens"  # for requests that we write ourselves
     knows_stream_options: bool = True
+    knows_top_k: bool = False  # no field of OpenAI's; elsewhere it is common
     quirks: Quirks | None = None
 
 
@@ -55,29 +56,29 @@ SERVICES: dict[Preset, Service] = {
     "azure": Service(key_header="api-key", limit_field="max_completion_tokens"),
     "groq": Service("https://api.groq.com/openai/v1", quirks=_GROQ),
     # The role and the limit: `detectCompat` of earendil-works/pi, packages/ai/src/api/openai-completions.ts.
-    "together": Service("https://api.together.xyz/v1", quirks=_OLD_WORDS),
-    "fireworks": Service("https://api.fireworks.ai/inference/v1", quirks=_NO_DEVELOPERS),
+    "together": Service("https://api.together.xyz/v1", knows_top_k=True, quirks=_OLD_WORDS),
+    "fireworks": Service("https://api.fireworks.ai/inference/v1", knows_top_k=True, quirks=_NO_DEVELOPERS),
     "mistral": Service("https://api.mistral.ai/v1", knows_stream_options=False, quirks=_MISTRAL),
     # "unknown variant `developer`": earendil-works/pi/issues/1048; the limit: ZhiYi-R/moon-bridge/pull/88.
     "deepseek": Service("https://api.deepseek.com/v1", quirks=_OLD_WORDS),
     "xai": Service("https://api.x.ai/v1", quirks=_XAI),
     # Which roles are known depends on the provider behind it; all know `system` (pi, `detectCompat`).
-    "openrouter": Service("https://openrouter.ai/api/v1", quirks=_NO_DEVELOPERS),
+    "openrouter": Service("https://openrouter.ai/api/v1", knows_top_k=True, quirks=_NO_DEVELOPERS),
     # "Unexpected message role." comes from the model's template: ogx-ai/ogx/issues/6069. Both names of the limit:
     # vllm-project/vllm/pull/9837 and sgl-project/sglang/pull/5857.
-    "vllm": Service("http://127.0.0.1:8000/v1", quirks=_NO_DEVELOPERS),
-    "sglang": Service("http://127.0.0.1:30000/v1", quirks=_NO_DEVELOPERS),
+    "vllm": Service("http://127.0.0.1:8000/v1", knows_top_k=True, quirks=_NO_DEVELOPERS),
+    "sglang": Service("http://127.0.0.1:30000/v1", knows_top_k=True, quirks=_NO_DEVELOPERS),
     # router/src/lib.rs, `ChatRequest`; errors are texts (`ErrorResponse`).
     "tgi": Service("http://127.0.0.1:3000/v1", quirks=_OLD_WORDS),
     # The limit: ollama/ollama/issues/7125 (ignored, the model writes on); the role: earendil-works/pi/pull/140.
     "ollama": Service("http://127.0.0.1:11434/v1", quirks=_OLD_WORDS),
     # "must only contain objects with a 'role' field that is in [user, assistant, system, tool]":
     # lmstudio-bug-tracker/issues/669.
-    "lmstudio": Service("http://127.0.0.1:1234/v1", quirks=_OLD_WORDS),
+    "lmstudio": Service("http://127.0.0.1:1234/v1", knows_top_k=True, quirks=_OLD_WORDS),
 }
 
 _OPENAI = Service(limit_field="max_completion_tokens")
-_UNKNOWN = Service()
+_UNKNOWN = Service(knows_top_k=True)  # vLLM, llama.cpp and the like
 _OPENAI_HOSTS = ("openai.com", "openai.azure.com")
 _OWN_URLS = {"anthropic": "https://api.anthropic.com/v1", "gemini": "https://generativelanguage.googleapis.com/v1beta"}
 # What official clients call the base URL has no version; a path of one's own is left alone.

@@ -65,7 +65,7 @@ class Providers:
             return None
         account = self._account(f"{provider}/{model}", spec, f"{url}/v1", Secrets(self._workers.api_key))
         local = LocalUpstream(OpenAiUpstream(provider, model, account))
-        return MessagesOverChat(local, unsupported=spec.unsupported)
+        return MessagesOverChat(local, unsupported=spec.unsupported, top_k=True)
 
     def _account(self, name: str, spec: Provider, base_url: str, secrets: Secrets) -> Account:
         """The account for exactly this spec and secrets; a change makes a new one, and the old one's calls finish."""
@@ -103,13 +103,16 @@ def _upstream(provider: str, spec: Provider, model: str, account: Account) -> Up
     if spec.protocol == "anthropic":
         return anthropic.AnthropicUpstream(provider, model, account)
     if spec.protocol == "gemini":
-        return MessagesOverChat(gemini.GeminiUpstream(provider, model, account), unsupported=spec.unsupported)
+        google = gemini.GeminiUpstream(provider, model, account)
+        return MessagesOverChat(google, unsupported=spec.unsupported, top_k=True)
     if spec.protocol == "bedrock":
-        return MessagesOverChat(
-            bedrock.BedrockUpstream(provider, model, account), unsupported=spec.unsupported, cache_marks=True
-        )
+        aws = bedrock.BedrockUpstream(provider, model, account)
+        return MessagesOverChat(aws, unsupported=spec.unsupported, cache_marks=True, top_k=True)
     chat = OpenAiUpstream(provider, model, account, paths=paths_for(spec, model), adapter=adapter_for(spec))
-    return MessagesOverChat(chat, unsupported=spec.unsupported, limit_field=service_of(spec).limit_field)
+    service = service_of(spec)
+    return MessagesOverChat(
+        chat, unsupported=spec.unsupported, limit_field=service.limit_field, top_k=service.knows_top_k
+    )
 
 
 def _open(spec: Provider, base_url: str, secrets: Secrets) -> Account:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from podium.core.errors import UpstreamFailed
+from podium.core.errors import UpstreamError, UpstreamFailed
 from podium.core.reasons import Reason
 from podium.gateway.ports import Answer, Headers
 from podium.upstreams.connection import OnPiece
@@ -56,15 +56,23 @@ class TranslatedAnswer:
         stream = self._stream
         assert stream is not None, "only a stream is relayed"
         wanted = True
+        told = False  # what failed had our words, or the caller's, already
 
         def translate(piece: bytes) -> bool:
-            nonlocal wanted
+            nonlocal wanted, told
+            told = True
             translated = stream.feed(piece)
             if translated:
                 wanted = on_piece(translated)
+            told = False
             return wanted
 
-        await self._answer.relay(translate)
+        try:
+            await self._answer.relay(translate)
+        except UpstreamError as error:
+            if error.partial and not told:
+                error.partial = _rest(stream, error.partial)
+            raise
         if self._end is not None and wanted and (rest := self._end()):
             on_piece(rest)
 
@@ -79,6 +87,14 @@ class TranslatedAnswer:
     def close(self) -> None:
         """Drop what is still to come."""
         self._answer.close()
+
+
+def _rest(stream: StreamTranslation, partial: bytes) -> bytes:
+    """What a stream makes of the good events before a failure."""
+    try:
+        return stream.feed(partial)
+    except UpstreamError as error:
+        return error.partial
 
 
 def translated_answer(

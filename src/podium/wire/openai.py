@@ -4,6 +4,7 @@ Only the fields that a decision needs are decoded; the rest of a request or an a
 Reference: OpenAI's API description, and the shapes of the official Python client.
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ __all__ = [
     "encode_json",
     "error_body",
     "error_event",
+    "error_status",
     "model_list",
     "model_object",
     "needs_reading",
@@ -256,6 +258,7 @@ class StreamEvent(msgspec.Struct, frozen=True):
     usage: Usage | None = None
     usage_only: bool = False  # the extra event of `include_usage`
     error: bytes | None = None  # the upstream's own error object
+    error_status: int | None = None  # what it would have answered, had it known before; None: it does not say
 
 
 _NOTHING = StreamEvent()
@@ -273,9 +276,11 @@ def read_stream_event(event: bytes) -> StreamEvent:
         chunk = _decode_chunk(data)
     except msgspec.ValidationError:
         return _UNKNOWN
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise ValueError("an event is not JSON") from error
-    said = bytes(chunk.error)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as unread:
+        raise ValueError("an event is not JSON") from unread
+    error = bytes(chunk.error)
+    if error not in {b"", b"null"}:
+        return StreamEvent(error=error, error_status=error_status(error))
     texts = [text for choice in chunk.choices for text in _texts(choice)]
     calls = any(choice.delta is not None and choice.delta.tool_calls for choice in chunk.choices)
     return StreamEvent(
@@ -284,8 +289,28 @@ def read_stream_event(event: bytes) -> StreamEvent:
         text="".join(texts),
         usage=chunk.usage.to_usage() if chunk.usage is not None else None,
         usage_only=chunk.usage is not None and not chunk.choices,
-        error=said if said not in {b"", b"null"} else None,
     )
+
+
+class _Reported(msgspec.Struct):
+    """An error within a stream, as OpenAI, vLLM, OpenRouter and LiteLLM write it."""
+
+    code: int | str | None = None
+    status: int | str | None = None
+
+
+_decode_reported = msgspec.json.Decoder(_Reported).decode
+_STATUS_OF_ERROR = re.compile(r"[45][0-9][0-9]")
+
+
+def error_status(error: bytes) -> int | None:
+    """The status that an error object within a stream names as its code; None: it names none."""
+    try:
+        said = _decode_reported(error)
+    except (msgspec.DecodeError, RecursionError):  # a text, or another shape
+        return None
+    words = (str(said.code), str(said.status))
+    return next((int(word) for word in words if _STATUS_OF_ERROR.fullmatch(word)), None)
 
 
 def needs_reading(block: bytes) -> bool:

@@ -17,7 +17,8 @@ class StreamTranslation(Protocol):
         r"""Whole events in the caller's dialect for what is complete now; b"" when nothing is.
 
         Pieces are cut anywhere. UpstreamError: the provider reported an error inside the stream, with its status
-        as `upstream_status` where it has one; UpstreamFailed (reason UPSTREAM_INVALID): it cannot be read.
+        as `upstream_status` where it has one; UpstreamFailed (reason UPSTREAM_INVALID): it cannot be read. Either
+        has as `partial` the events for what was good before it.
         """
 
 

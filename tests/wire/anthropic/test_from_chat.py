@@ -59,7 +59,7 @@ def run(body, cuts=(), expected=EXPECTED):
             said += stream.feed(body[start:end])
         said += stream.end()
     except UpstreamError as error:
-        return said, error
+        return said + error.partial, error
     return said, None
 
 
@@ -441,6 +441,11 @@ def test_errors_keep_the_servers_words(status, body, kind, message):
     raw = translate_error(status, json.dumps(body).encode())
     parsed = TypeAdapter(ErrorResponse).validate_json(raw)
     assert (parsed.error.type, parsed.error.message) == (kind, message)
+
+
+def test_the_servers_code_stays_with_its_error():
+    body = json.dumps({"error": {"message": "m", "type": "t", "code": "content_policy_violation"}}).encode()
+    assert json.loads(translate_error(400, body))["error"]["code"] == "content_policy_violation"
 
 
 def test_an_error_that_is_not_json_is_said_all_the_same():

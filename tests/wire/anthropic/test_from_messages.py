@@ -318,3 +318,11 @@ def test_an_error_that_is_not_anthropics_still_says_its_status(body: bytes) -> N
     error = json.loads(translate_error(502, body))["error"]
     assert error["type"] == "server_error"
     assert "502" in error["message"] and "html" not in error["message"]
+
+
+@pytest.mark.parametrize("bad", [_event(type="error", error={"type": "api_error", "message": "x"}), b"data: {\n\n"])
+def test_what_is_good_before_a_failure_in_the_same_piece_comes_with_it(bad: bytes) -> None:
+    good = START + _text("a") + _text("b")
+    with pytest.raises(UpstreamError) as caught:
+        MessagesStream(HEAD).feed(good + bad)
+    assert caught.value.partial == MessagesStream(HEAD).feed(good) != b""

@@ -261,6 +261,7 @@ def test_an_error_within_a_stream_is_seen():
     read = EventReader().read(event("error", error=said))
     assert read.error is not None
     assert json.loads(read.error) == said
+    assert read.error_status == 529
     assert EventReader().read(event("error")).error is not None
 
 

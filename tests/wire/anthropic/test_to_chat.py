@@ -258,6 +258,13 @@ def test_cache_marks_stay_for_who_can_use_them():
     assert [message["content"] for message in json.loads(translate(said).body)["messages"]] == ["x", "y\nx"]
 
 
+def test_a_field_that_is_not_openais_stays_for_who_knows_it():
+    said = {"model": "m", "max_tokens": 7, "messages": ASKED, "top_k": 5}
+    assert json.loads(translate(said, top_k=True).body)["top_k"] == 5
+    with pytest.raises(InvalidRequest):
+        translate(said)
+
+
 def test_parameters_of_a_version_reach_the_chat():
     defaults = {"seed": msgspec.Raw(b"3"), "min_p": msgspec.Raw(b"0.1"), "stop": msgspec.Raw(b'"END"')}
     body = json.dumps({"model": "m", "max_tokens": 7, "messages": ASKED}).encode()

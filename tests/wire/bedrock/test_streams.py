@@ -191,3 +191,14 @@ def test_a_flood_of_calls_is_no_answer(stream_bytes):
     ]
     with pytest.raises(UpstreamFailed):
         _translate(stream_bytes(starts))
+
+
+@pytest.mark.parametrize("broken", [{"contentBlockDelta": 1}, {"messageStart": []}, "crc"])
+def test_what_is_good_before_a_failure_in_the_same_piece_comes_with_it(broken, stream_bytes):
+    good = stream_bytes([START, _text("a"), _text("b")])
+    bad = stream_bytes([_text("c")])[:-1] + b"\0" if broken == "crc" else stream_bytes([broken])
+    stream = BedrockStream(HEAD)
+    with pytest.raises(UpstreamFailed) as caught:
+        stream.feed(good + bad)
+    assert caught.value.partial == _translate(good)
+    assert stream.feed(good) == b""

@@ -194,3 +194,11 @@ def test_an_event_that_says_nothing_is_no_error(event):
     output = stream().feed(sse(event) + b": a comment\n\n")
     assert not texts(output)
     assert DONE not in output
+
+
+@pytest.mark.parametrize("bad", [sse(ERROR), b"data: {\n\n"])
+def test_what_is_good_before_a_failure_in_the_same_piece_comes_with_it(bad):
+    good = sse(said("a")) + sse(said("b"))
+    with pytest.raises(UpstreamError) as caught:
+        stream().feed(good + bad)
+    assert caught.value.partial == stream().feed(good) != b""

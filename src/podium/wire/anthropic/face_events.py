@@ -3,6 +3,7 @@
 import msgspec
 
 from podium.core.usage import Usage
+from podium.wire.anthropic.upstream_errors import ErrorDetail, status_of
 from podium.wire.openai import StreamEvent
 from podium.wire.sse import event_data
 
@@ -99,6 +100,7 @@ class _Event(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw()
 
 
+_decode_error = msgspec.json.Decoder(ErrorDetail).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 
 _NOTHING = StreamEvent()
@@ -147,7 +149,7 @@ class EventReader:
             case "message_delta":
                 return self._read_message_delta(said)
             case "error":
-                return StreamEvent(error=bytes(said.error) or b"{}")
+                return _read_error(bytes(said.error) or b"{}")
             case plain:
                 return _PLAIN.get(plain, _UNKNOWN)
 
@@ -156,6 +158,13 @@ class EventReader:
             self._usage = self._usage.updated(said.usage)
         finished = said.delta is not None and said.delta.stop_reason is not None
         return StreamEvent(finished=finished, usage=self._usage.to_usage())
+
+
+def _read_error(error: bytes) -> StreamEvent:
+    try:
+        return StreamEvent(error=error, error_status=status_of(_decode_error(error).type))
+    except msgspec.DecodeError:
+        return StreamEvent(error=error)
 
 
 def _read_delta(delta: _Delta | None) -> StreamEvent:

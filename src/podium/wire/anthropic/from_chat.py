@@ -4,7 +4,6 @@ Of a streamed answer, `message_delta` waits for the usage, which a chat reports 
 comes with the usage, with [DONE], or, from servers that send neither, with `MessageStream.end`.
 """
 
-import re
 from dataclasses import dataclass
 
 import msgspec
@@ -17,7 +16,7 @@ from podium.wire.anthropic.face_events import DONE
 from podium.wire.anthropic.face_queue import BlockQueue
 from podium.wire.anthropic.face_writer import message_delta, message_object, message_start, stop_reason, usage_of
 from podium.wire.chat.answers import Chunk, ChunkChoice, Delta, ToolCallPiece, read_chunk, read_completion
-from podium.wire.openai import encode_json
+from podium.wire.openai import encode_json, error_status
 from podium.wire.sse import SseFramer, event_data, split_events
 
 __all__ = ["Expected", "MessageStream", "translate_answer", "translate_error"]
@@ -83,15 +82,11 @@ def _called(call: ToolCallPiece, fallback_id: str, *, cut: bool) -> dict[str, ob
 
 
 class MessageStream:
-    """One streamed answer on its way to the caller; see `StreamTranslation`.
-
-    An error that follows good events in one piece is raised by the next `feed` or by `end`, so that these get out.
-    """
+    """One streamed answer on its way to the caller; see `StreamTranslation`."""
 
     __slots__ = (
         "_ended",
         "_expected",
-        "_failure",
         "_finish_reason",
         "_framer",
         "_queue",
@@ -113,31 +108,23 @@ class MessageStream:
         self._usage: Usage | None = None
         self._ended = False  # message_delta is out
         self._stopped = False  # message_stop is out
-        self._failure: UpstreamError | None = None
 
     def feed(self, piece: bytes) -> bytes:
         """Whole events for what is complete now. UpstreamError and UpstreamFailed as the protocol says."""
-        if self._failure is not None:
-            raise self._failure
         events: list[bytes] = []
         try:
             for event in split_events(self._framer.feed(piece)):
                 events.append(self._translated(event))  # noqa: PERF401 - what came before an error must be kept
         except UpstreamError as error:
-            said = b"".join(events)
-            if not said:
-                raise
-            self._failure = error
-            return said
+            error.partial = b"".join(events)
+            raise
         return b"".join(events)
 
     def end(self) -> bytes:
         """The events that were held back, once the server has closed a stream without [DONE].
 
-        Nothing when it never said why it ended: then it broke off. UpstreamError: an error came last.
+        Nothing when it never said why it ended: then it broke off.
         """
-        if self._failure is not None:
-            raise self._failure
         return b"" if self._finish_reason is None else self._stop()
 
     def _translated(self, event: bytes) -> bytes:
@@ -208,31 +195,16 @@ class MessageStream:
         return self._end() + DONE
 
 
-class _Reported(msgspec.Struct):
-    """An error within a stream, as OpenAI, vLLM, OpenRouter and LiteLLM write it."""
-
-    code: int | str | None = None
-    status: int | str | None = None
-
-
-_decode_reported = msgspec.json.Decoder(_Reported).decode
-_STATUS_OF_ERROR = re.compile(r"[45][0-9][0-9]")
-
-
 def _reported(raw: bytes) -> UpstreamFailed:
     """What a chunk's error says; its words are not for the caller."""
     failure = UpstreamFailed("The model's server reported an error within the stream.", reason=Reason.UPSTREAM_ERROR)
-    try:
-        said = _decode_reported(raw)
-    except (msgspec.DecodeError, RecursionError):  # a text, or another shape
-        return failure
-    words = (str(said.code), str(said.status))
-    failure.upstream_status = next((int(word) for word in words if _STATUS_OF_ERROR.fullmatch(word)), None)
+    failure.upstream_status = error_status(raw)
     return failure
 
 
 class _ErrorObject(msgspec.Struct):
     message: str | None = None
+    code: int | str | None = None
 
 
 class _ErrorBody(msgspec.Struct):
@@ -247,11 +219,17 @@ _decode_error = msgspec.json.Decoder(_ErrorBody).decode
 
 
 def translate_error(status: int, body: bytes) -> bytes:
-    """The body of an error answer, its type chosen by status; the server's own words where they can be found."""
+    """The body of an error answer, its type chosen by status; the server's own words where they can be found.
+
+    `code`, which Anthropic's errors do not have, is the server's: some errors are told apart by nothing else.
+    """
     try:
         said = _decode_error(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         said = _ErrorBody()
     own = said.error.message if isinstance(said.error, _ErrorObject) else said.error
     message = own or said.message or said.detail or f"The model's server answered with status {status}."
-    return encode_json({"type": "error", "error": {"type": error_type(status), "message": message}})
+    error: dict[str, object] = {"type": error_type(status), "message": message}
+    if isinstance(said.error, _ErrorObject) and said.error.code is not None:
+        error["code"] = said.error.code
+    return encode_json({"type": "error", "error": error})

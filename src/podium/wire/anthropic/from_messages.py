@@ -4,7 +4,7 @@ Text blocks are joined, thinking becomes `reasoning_content` (its signature has 
 become tool calls counted from 0. Blocks and events of kinds that are not known say nothing: the API adds kinds.
 """
 
-from podium.core.errors import UpstreamFailed
+from podium.core.errors import UpstreamError, UpstreamFailed
 from podium.core.reasons import Reason
 from podium.wire.anthropic.upstream_answers import (
     UNREADABLE,
@@ -118,12 +118,20 @@ class MessagesStream:
         block = self._framer.feed(piece)
         if not block:
             return b""
+        said: list[bytes] = []
         try:
-            return b"".join([self._event(event) for event in split_events(block)])
+            for event in split_events(block):
+                said.append(self._event(event))  # noqa: PERF401 - what came before a failure is kept
         except UNREADABLE as error:
-            raise UpstreamFailed(
+            failure = UpstreamFailed(
                 "The model's server sent an event that cannot be read.", reason=Reason.UPSTREAM_INVALID
-            ) from error
+            )
+            failure.partial = b"".join(said)
+            raise failure from error
+        except UpstreamError as error:
+            error.partial = b"".join(said)
+            raise
+        return b"".join(said)
 
     def _event(self, event: bytes) -> bytes:
         if self._done:

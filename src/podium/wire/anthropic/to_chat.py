@@ -82,6 +82,7 @@ _OF_CHATS = frozenset(
         "chat_template_kwargs",
     )
 )
+_TOP_K = frozenset(("top_k",))
 # Values that say the same as leaving the field out.
 _NEUTRAL = {"speed": frozenset((b'"standard"',)), "mcp_servers": frozenset((b"[]",))}
 
@@ -93,18 +94,22 @@ def translate_request(
     fallback_id: str,
     limit_field: LimitField = "max_tokens",
     cache_marks: bool = False,
+    top_k: bool = False,
 ) -> Translated:
     """The request as a chat, and how to read the answer.
 
     `fallback_id` is the answer's id where the server gives none. `limit_field` is the name under which the server
     wants `max_tokens`. `cache_marks` keeps `cache_control` on text, images and files, for a chat that is
-    translated further (to Bedrock, say); OpenAI's own API refuses it.
+    translated further (to Bedrock, say); OpenAI's own API refuses it. `top_k`: the server knows that field, which
+    is not OpenAI's.
     InvalidRequest: a field is wrong, or cannot be said and `unsupported` is "reject".
     """
     losses = Losses(unsupported)
+    known = _OF_CHATS | _TOP_K if top_k else _OF_CHATS
     try:
         request, fields = _decode(body), _decode_fields(body)
-        chat = _chat(request, fields, losses, limit_field=limit_field, cache_marks=cache_marks)
+        parts = Parts(losses, cache_marks=cache_marks)
+        chat = _chat(request, fields, parts, losses, limit_field=limit_field, known=known)
         encoded = encode_json(chat)
     except msgspec.ValidationError as error:
         raise mistyped(error) from None
@@ -121,9 +126,14 @@ def translate_request(
 
 
 def _chat(
-    request: _Request, fields: dict[str, msgspec.Raw], losses: Losses, *, limit_field: LimitField, cache_marks: bool
+    request: _Request,
+    fields: dict[str, msgspec.Raw],
+    parts: Parts,
+    losses: Losses,
+    *,
+    limit_field: LimitField,
+    known: frozenset[str],
 ) -> Json:
-    parts = Parts(losses, cache_marks=cache_marks)
     chat: Json = {
         "model": request.model,
         "messages": chat_messages(request.messages, request.system, parts),
@@ -137,7 +147,7 @@ def _chat(
     if request.stream:
         chat |= {"stream": True, "stream_options": {"include_usage": True}}
     for name, raw in fields.items():
-        if name in _OF_CHATS:
+        if name in known:
             chat.setdefault(name, raw)
         elif name not in _TRANSLATED and name not in _HARMLESS and _says_something(name, bytes(raw)):
             losses.add(name)

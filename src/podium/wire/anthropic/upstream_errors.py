@@ -8,7 +8,7 @@ import msgspec
 from podium.core.errors import UpstreamError
 from podium.core.reasons import Reason
 
-__all__ = ["ErrorDetail", "stream_error", "translate_error"]
+__all__ = ["ErrorDetail", "status_of", "stream_error", "translate_error"]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -89,6 +89,11 @@ def _code(detail: ErrorDetail) -> str | None:
     if detail.type == "not_found_error" and words.startswith("model"):
         return "model_not_found"
     return _CODES.get(detail.type)
+
+
+def status_of(kind: str) -> int | None:
+    """The status that goes with a type of error; None: the type is not known."""
+    return _STATUS.get(kind)
 
 
 def stream_error(detail: ErrorDetail) -> UpstreamError:

@@ -47,13 +47,17 @@ class Frame(NamedTuple):
 
 
 class EventStreamDecoder:
-    """Cuts a byte stream into frames. Keeps what is not complete yet."""
+    """Cuts a byte stream into frames. Keeps what is not complete yet.
 
-    __slots__ = ("_needed", "_rest")
+    `failure` is why nothing more can be read, once frames before it have been given out.
+    """
+
+    __slots__ = ("_needed", "_rest", "failure")
 
     def __init__(self) -> None:
         self._rest = bytearray()
         self._needed = 0
+        self.failure: UpstreamFailed | None = None
 
     @property
     def unfinished(self) -> bool:
@@ -63,8 +67,11 @@ class EventStreamDecoder:
     def feed(self, piece: bytes) -> list[Frame]:
         """All frames that are complete now. Pieces are cut anywhere.
 
-        UpstreamFailed: a checksum is wrong, a frame is larger than 8 MiB, or its headers cannot be read.
+        UpstreamFailed: a checksum is wrong, a frame is larger than 8 MiB, or its headers cannot be read. When good
+        frames came before it in the same piece, they are returned, `failure` is set, and the next piece raises it.
         """
+        if self.failure is not None:
+            raise self.failure
         if not self._rest:
             return self._cut(piece)
         self._rest += piece
@@ -73,7 +80,16 @@ class EventStreamDecoder:
         return self._cut(bytes(self._rest))
 
     def _cut(self, data: bytes) -> list[Frame]:
-        frames = []
+        frames: list[Frame] = []
+        try:
+            self._cut_into(frames, data)
+        except UpstreamFailed as failure:
+            if not frames:
+                raise
+            self.failure = failure
+        return frames
+
+    def _cut_into(self, frames: list[Frame], data: bytes) -> None:
         position, size = 0, len(data)
         self._needed = _PRELUDE.size
         while size - position >= _PRELUDE.size:
@@ -95,7 +111,6 @@ class EventStreamDecoder:
             frames.append(Frame(kind, data[payload_at : end - 4]))
             position = end
         self._rest = bytearray(data[position:]) if position < size else bytearray()
-        return frames
 
 
 @lru_cache(maxsize=256)  # all events of one kind have the same header bytes

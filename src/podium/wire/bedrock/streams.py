@@ -50,6 +50,10 @@ class _BlockStart(msgspec.Struct, rename="camel"):
     content_block_index: int = 0
 
 
+class _MessageStart(msgspec.Struct):
+    role: str = "assistant"
+
+
 class _BlockStop(msgspec.Struct, rename="camel"):
     content_block_index: int = 0
 
@@ -64,6 +68,7 @@ class _Metadata(msgspec.Struct):
 
 _decode_delta = msgspec.json.Decoder(_BlockDelta).decode
 _decode_start = msgspec.json.Decoder(_BlockStart).decode
+_decode_message_start = msgspec.json.Decoder(_MessageStart).decode
 _decode_block_stop = msgspec.json.Decoder(_BlockStop).decode
 _decode_stop = msgspec.json.Decoder(_Stop).decode
 _decode_metadata = msgspec.json.Decoder(_Metadata).decode
@@ -107,15 +112,22 @@ class BedrockStream:
         """
         if self._over:
             return b""
+        said: list[bytes] = []
         try:
-            frames = self._decoder.feed(piece)
-            return self._translate(frames[0]) if len(frames) == 1 else b"".join(map(self._translate, frames))
+            for frame in self._decoder.feed(piece):
+                said.append(self._translate(frame))  # noqa: PERF401 - what came before a failure is kept
+            if self._decoder.failure is not None and not self._over:
+                raise self._decoder.failure
         except (msgspec.DecodeError, RecursionError, ValueError) as error:
-            self._over = True
-            raise _unreadable(str(error)) from error
-        except UpstreamError:
-            self._over = True
-            raise
+            raise self._failed(_unreadable(str(error)), said) from error
+        except UpstreamError as error:
+            raise self._failed(error, said) from error.__cause__
+        return said[0] if len(said) == 1 else b"".join(said)
+
+    def _failed(self, error: UpstreamError, said: list[bytes]) -> UpstreamError:
+        self._over = True
+        error.partial = b"".join(said)
+        return error
 
     def _translate(self, frame: Frame) -> bytes:
         kind, payload = frame
@@ -128,7 +140,8 @@ class BedrockStream:
         handler = _HANDLERS.get(kind.name)
         return handler(self, payload) if handler is not None else b""  # a kind that is newer than we are
 
-    def _start(self, _: bytes) -> bytes:
+    def _start(self, payload: bytes) -> bytes:
+        _decode_message_start(payload)  # whose turn it is, is known; that it can be read, is not
         return self._begin()
 
     def _begin(self) -> bytes:

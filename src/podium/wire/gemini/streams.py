@@ -48,12 +48,16 @@ class GeminiStream:
         if self._done:
             return b""
         said: list[bytes] = []
-        for event in split_events(self._block(piece)):
-            self._take(event, said)
-            if self._done:
-                break
-        else:
-            self._refuse_bare_error(self._framer.unfinished)
+        try:
+            for event in split_events(self._block(piece)):
+                self._take(event, said)
+                if self._done:
+                    break
+            else:
+                self._refuse_bare_error(self._framer.unfinished)
+        except UpstreamError as error:
+            error.partial = b"".join(said)
+            raise
         return b"".join(said)
 
     def _block(self, piece: bytes) -> bytes:
