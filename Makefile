@@ -11,6 +11,8 @@ VENV ?= .venv
 PYTHON ?=
 # Options of the command that a target runs: make up ARGS="--port 9000", make test ARGS="-k journal".
 ARGS ?=
+# Test files that run at once.
+JOBS ?= 2
 # Model files, shared by `make up` and `make test`.
 export PODIUM_MODELS_DIR ?= $(CURDIR)/.models
 
@@ -33,10 +35,10 @@ up: $(STAMP) ## Start Podium with a chat and an embedding model; ARGS="--port 90
 	@exec $(BIN)/podium up $(ARGS)
 
 .PHONY: test
-test: lint ## Check style, types and floors, then run all tests; ARGS="-k journal" passes options.
+test: lint ## Check style, types and floors, then run all tests; ARGS="-k journal" passes options, JOBS=1 runs one after the other.
 	@echo "Checking the models in $$PODIUM_MODELS_DIR"
 	@$(BIN)/podium models fetch >/dev/null
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP) ## Check style and types.
