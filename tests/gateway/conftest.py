@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from podium.core.resources import BackendSpec, Model, Price, Provider, Timeouts, Version
-from podium.core.serving import FailureHandling
+from podium.core.serving import Balancing, FailureHandling
 from podium.testing.clock import TestClock
 from podium.testing.gateway import TEST_KEY, gateway_snapshot, running_gateway
 from podium.testing.openai_requests import chat_body, request_bytes
@@ -16,7 +16,12 @@ from podium.testing.upstream import Simulator
 from podium.testing.waiting import eventually
 
 TIMES = Timeouts(connect_s=1.0, first_byte_s=2.0, between_bytes_s=2.0, total_s=5.0)
-PATHS = {"chat": "/v1/chat/completions", "completions": "/v1/completions", "messages": "/v1/messages"}
+PATHS = {
+    "embeddings": "/v1/embeddings",
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "messages": "/v1/messages",
+}
 
 
 class Stage:
@@ -30,6 +35,11 @@ class Stage:
         self._simulators = {}
         self._revision = 0
 
+    def checked_by(self, health):
+        """Let the gateway ask these health checks; before `serve`."""
+        self._options["health"] = health
+        return health
+
     def __getitem__(self, name):
         return self._simulators[name]
 
@@ -40,7 +50,7 @@ class Stage:
         """
         providers = providers or {}
         made = {name: one if isinstance(one, tuple) else self.model(*one.split()) for name, one in models.items()}
-        names = {backend.provider: None for backends, _ in made.values() for backend in backends}
+        names = {backend.provider: None for version, _ in made.values() for backend in version.backends}
         for name in names:
             if name not in self._simulators:
                 self._simulators[name] = await self._stack.enter_async_context(Simulator(check_keys=False))
@@ -49,7 +59,7 @@ class Stage:
             gateway_snapshot(),
             revision=self._revision,
             providers={name: self._provider(name, providers.get(name, {})) for name in names},
-            versions={f"{name}-1": Version(backends=backends) for name, (backends, _) in made.items()},
+            versions={f"{name}-1": version for name, (version, _) in made.items()},
             models={name: Model(version=f"{name}-1", **spec) for name, (_, spec) in made.items()},
             prices={
                 name: Price(
@@ -63,12 +73,12 @@ class Stage:
         else:
             self.gateway.follower.install(snapshot)
 
-    def model(self, *backends, failure=None, **spec):
-        """Backends by the names of their providers (`a`, or `a*0` for its weight) or as specs, and the Model's fields."""
+    def model(self, *backends, version=None, **spec):
+        """A Version with these backends, named by their providers (`a`, or `a*0` for its weight), and Model fields."""
         specs = tuple(one if isinstance(one, BackendSpec) else _backend(one) for one in backends)
-        if failure is not None:
-            spec["failure"] = msgspec.convert(failure, FailureHandling)
-        return specs, spec
+        types = {"failure": FailureHandling, "balancing": Balancing}
+        spec = {name: msgspec.convert(value, types[name]) if name in types else value for name, value in spec.items()}
+        return Version(backends=specs, **(version or {})), spec
 
     def _provider(self, name, changes):
         protocol = changes.get("protocol", "openai")
@@ -85,6 +95,8 @@ class Stage:
         body = chat_body(model, **fields)
         if to == "completions":
             body = json.dumps({"model": model, "prompt": "one two three"} | fields).encode()
+        elif to == "embeddings":
+            body = json.dumps({"model": model, "input": "one two three"} | fields).encode()
         async with await RawConnection.open(self.gateway.port) as client:
             await client.send(request_bytes(body, path=PATHS[to], key=key, headers=headers))
             yield client

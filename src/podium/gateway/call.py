@@ -81,8 +81,8 @@ class Call:
             except PodiumError as error:
                 if self.outcome.streaming:
                     raise
-                if told is None or told.fault is Fault.CALLER:  # what a repeat may mend goes before what it may not
-                    told = error
+                if told is None or (told.fault is Fault.CALLER and error.fault is not Fault.CALLER):
+                    told = error  # what a repeat may mend goes before what it may not
                 if self._go_on(error):
                     continue
                 if give_fixed_answer(self._first_pool, told, self.exchange, self.face, self.outcome):

@@ -66,8 +66,8 @@ class Race:
                     return
                 if not isinstance(error, PodiumError) or attempt.first_at_ns:  # a bug, or the caller has a part of it
                     raise error
-                if failure is None or failure.fault is Fault.CALLER:  # what may be mended goes before what may not
-                    failure = error
+                if failure is None or (failure.fault is Fault.CALLER and error.fault is not Fault.CALLER):
+                    failure = error  # what may be mended goes before what may not
         if failure is not None:
             raise failure
 

@@ -16,7 +16,7 @@ __all__ = ["answer_headers", "given_up", "trail_of"]
 
 def answer_headers(attempt: Attempt, attempts: Sequence[Attempt], exchange: Exchange) -> Headers:
     """Version, backend, attempts and why; of several calls each one."""
-    if len(attempts) == 1:
+    if len(attempts) == 1 and not exchange.fallbacks:
         return attempt.backend.heads[attempt.why]
     head = attempt.backend.head + calls_told(exchange, attempts, attempt)
     head += b"x-podium-choice: %b\r\n" % attempt.why.encode()

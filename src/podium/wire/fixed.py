@@ -55,7 +55,7 @@ def _openai(
     answer: FixedAnswer, kind: str, said: Mapping[str, object], finish_reason: str | None = "stop"
 ) -> dict[str, object]:
     return {
-        "id": f"chatcmpl-{answer.id}",
+        "id": f"{'cmpl' if kind == 'text_completion' else 'chatcmpl'}-{answer.id}",
         "object": kind,
         "created": answer.created_unix_s,
         "model": answer.model,
