@@ -112,7 +112,10 @@ class Landing:
 
 def headers_of(exchange: Exchange) -> Headers:
     """The headers that every answer has."""
-    return b"x-request-id: %b\r\n" % exchange.request_id.encode()
+    request_id = exchange.request_id.encode()
+    if exchange.endpoint == "messages":  # Anthropic's clients look for its own header
+        return b"x-request-id: %b\r\nrequest-id: %b\r\n" % (request_id, request_id)
+    return b"x-request-id: %b\r\n" % request_id
 
 
 def calls_told(exchange: Exchange, attempts: Sequence["Attempt"], answered: "Attempt | None" = None) -> Headers:
