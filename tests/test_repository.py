@@ -22,6 +22,7 @@ HEAVY = {
     "aiosqlite",
     "alembic",
     "asyncpg",
+    "botocore",
     "gguf",
     "granian",
     "httpx",

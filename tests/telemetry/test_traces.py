@@ -11,6 +11,7 @@ from podium.core.errors import OperatorError
 from podium.core.trace import upstream_span_id
 from podium.telemetry.settings import TelemetrySettings
 from podium.telemetry.traces import ExchangeTracer, otlp_exporter
+from podium.testing.events import make_call
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
@@ -18,13 +19,18 @@ PARENT = "00f067aa0ba902b7"
 TRACED = {"trace_id": TRACE, "span_id": SPAN, "parent_span_id": PARENT, "trace_sampled": True}
 
 
-def spans_of(*events):
+def all_spans_of(*events):
+    """In the order in which they are made: the calls, then the exchange."""
     exporter = InMemorySpanExporter()
     tracer = ExchangeTracer(exporter, service="podium", gateway="gateway-1")
     for event in events:
         tracer.observe(event)
     tracer.close()
-    return {span.kind: span for span in exporter.get_finished_spans()}
+    return exporter.get_finished_spans()
+
+
+def spans_of(*events):
+    return {span.kind: span for span in all_spans_of(*events)}
 
 
 def test_an_exchange_that_is_not_sampled_leaves_no_span(make_event):
@@ -48,7 +54,7 @@ def test_a_streamed_chat_has_a_server_span_and_in_it_the_upstream_call(make_even
 
 
 def test_spans_follow_the_conventions(make_event):
-    spans = spans_of(make_event(**TRACED, stream=True))
+    spans = spans_of(make_event(**TRACED, stream=True, why="only_one"))
 
     server, client = spans[SpanKind.SERVER], spans[SpanKind.CLIENT]
     assert server.name == "POST /v1/chat/completions"
@@ -75,11 +81,83 @@ def test_spans_follow_the_conventions(make_event):
         "gen_ai.usage.input_tokens": 10,
         "gen_ai.usage.output_tokens": 21,
         "gen_ai.usage.cache_read.input_tokens": 4,
+        "gen_ai.usage.cache_creation.input_tokens": 0,
         "gen_ai.usage.reasoning.output_tokens": 5,
         "gen_ai.response.time_to_first_chunk": 0.0398,
+        "podium.model": "smollm2",
+        "podium.backend": "local/smollm2-135m",
+        "podium.call.kind": "first",
+        "podium.call.why": "only_one",
+        "podium.call.reason": "ok",
     }
     assert server.resource.attributes["service.name"] == "podium"
     assert server.resource.attributes["service.instance.id"] == "gateway-1"
+
+
+def test_each_of_several_calls_has_a_span_with_what_it_was(make_event):
+    calls = (
+        make_call(model="m", provider="a", backend="a/x", reason="client_gone", started_ns=1_000_000, ended_ns=9_000_000),
+        make_call(
+            kind="hedge", model="m", provider="b", backend="b/y", why="fewest_in_flight", started_ns=5_000_000,
+            ended_ns=20_000_000, input_tokens=10, output_tokens=21
+        ),
+        make_call(kind="retry", model="m", provider="a", backend="a/x", reason="upstream_error", upstream_status=503),
+    )  # fmt: skip
+    event = make_event(
+        **TRACED, model="m", provider="b", backend="b/y", stream=True, attempts=3, hedges=1, trail=calls,
+        first_byte_ns=8_000_000, ended_ns=20_000_000
+    )  # fmt: skip
+
+    *clients, server = all_spans_of(event)
+
+    assert [span.kind for span in clients] == [SpanKind.CLIENT] * 3
+    assert [f"{span.context.span_id:016x}" for span in clients] == [upstream_span_id(SPAN, n) for n in range(3)]
+    assert {span.parent.span_id for span in clients} == {server.context.span_id}
+    assert [span.name for span in clients] == ["chat x", "chat y", "chat x"]
+    assert (clients[1].start_time - event.started_unix_ns, clients[1].end_time - clients[1].start_time) == (
+        5_000_000,
+        15_000_000,
+    )
+    told = [
+        tuple(span.attributes[f"podium.{name}"] for name in ("backend", "call.kind", "call.why")) for span in clients
+    ]
+    assert told == [("a/x", "first", "turn"), ("b/y", "hedge", "fewest_in_flight"), ("a/x", "retry", "turn")]
+    assert [span.status.status_code for span in clients] == [StatusCode.UNSET, StatusCode.UNSET, StatusCode.ERROR]
+    assert [span.attributes.get("error.type") for span in clients] == [None, None, "upstream_error"]
+    assert clients[2].attributes["http.response.status_code"] == 503
+    answers = [span.attributes.get("gen_ai.usage.output_tokens") for span in clients]
+    assert answers == [None, 21, None]
+    assert clients[1].attributes["gen_ai.response.time_to_first_chunk"] == 0.003
+    assert server.attributes["podium.hedges"] == 1
+    assert "podium.fallbacks" not in server.attributes
+
+
+def test_a_stream_that_broke_is_told_of_the_call_that_it_came_from(make_event):
+    calls = (
+        make_call(provider="a", backend="a/x", reason="upstream_error"),
+        make_call(kind="fallback", model="n", provider="b", backend="b/y", reason="upstream_broken", output_tokens=3),
+    )
+    event = make_event(
+        **TRACED, provider="b", backend="b/y", stream=True, attempts=2, fallbacks=1, served_model="n", trail=calls,
+        reason="upstream_broken", fault="upstream"
+    )  # fmt: skip
+
+    first, second, server = all_spans_of(event)
+
+    assert "gen_ai.response.model" not in first.attributes
+    assert second.attributes["gen_ai.usage.output_tokens"] == 3
+    assert second.attributes["error.type"] == "upstream_broken"
+    assert (server.attributes["podium.fallbacks"], server.attributes["podium.served_model"]) == (1, "n")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "name"), [("messages", "POST /v1/messages"), ("embeddings", "POST /v1/embeddings")]
+)
+def test_every_face_has_its_route(make_event, endpoint, name):
+    client, server = all_spans_of(make_event(**TRACED, endpoint=endpoint))
+
+    assert server.name == name
+    assert client.attributes["gen_ai.operation.name"] in ("chat", "embeddings")
 
 
 def test_the_upstream_call_of_an_answer_that_is_not_streamed_ends_when_it_was_read(make_event):

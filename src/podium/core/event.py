@@ -72,6 +72,28 @@ class Event(msgspec.Struct, frozen=True, array_like=True):
     trail: tuple[AttemptRecord, ...] = ()  # each call, when there were several
 
     @property
+    def calls(self) -> tuple[AttemptRecord, ...]:
+        """Each upstream call. The one of an exchange with a single call is made of the exchange: no upstream status."""
+        if self.trail or not self.attempts:
+            return self.trail
+        read = self.stream or self.first_byte_ns < 0  # else the answer was read whole when it was passed on
+        call = AttemptRecord(
+            model=self.served_model or self.model,
+            backend=self.backend,
+            kind="fallback" if self.fallbacks else "first",
+            why=self.why,
+            reason=self.reason,
+            upstream_status=0,
+            started_ns=self.upstream_ns,
+            ended_ns=self.ended_ns if read else self.first_byte_ns,
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            cost_nanousd=self.cost_nanousd,
+            provider=self.provider,
+        )
+        return (call,)
+
+    @property
     def duration_ms(self) -> float:
         """From the request's head to the end, milliseconds."""
         return self.ended_ns / 1e6

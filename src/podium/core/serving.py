@@ -66,7 +66,9 @@ class Retries(Strict, frozen=True, kw_only=True):
 class CircuitBreaker(Strict, frozen=True, kw_only=True):
     """When calls to a backend stop, for how long, and what brings them back."""
 
-    window_s: Annotated[Seconds, Meta(description="Time over which rates are counted.")] = 30.0
+    window_s: Annotated[float, Meta(description="Time over which rates are counted.", ge=0.01, le=86_400)] = (
+        30.0  # as BreakerPolicy has it: less is no window
+    )
     minimum_calls: Annotated[Count, Meta(description="Fewer in the window say nothing about rates.")] = 10
     failure_rate: Annotated[Share, Meta(description="Opens at this share of failed calls.")] = 0.5
     slow_call_ms: Annotated[
@@ -148,7 +150,7 @@ class FailureHandling(Strict, frozen=True, kw_only=True):
     fallbacks: Annotated[tuple[Fallback, ...], Meta(description="Other models, in this order.", max_length=16)] = ()
     max_fallbacks: Annotated[
         int, Meta(description="Models that one exchange may go on to, fallbacks of fallbacks included.", ge=1, le=8)
-    ] = 3
+    ] = 5
     last_resort: Annotated[LastResort | None, Meta(description="A fixed answer; null: an error.")] = None
 
 

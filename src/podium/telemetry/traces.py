@@ -1,7 +1,7 @@
 """Events into OpenTelemetry spans.
 
-Two spans for an exchange, made from the event's own time marks after the fact: the gateway's (server) and inside it
-the upstream call's (client). An exchange that is not sampled pays for one comparison. Names and attributes:
+Spans of an exchange are made from the event's own time marks after the fact: the gateway's (server) and inside it one
+for each upstream call (client). An exchange that is not sampled pays for one comparison. Names and attributes:
 https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/ and .../http/http-spans/
 """
 
@@ -19,8 +19,8 @@ from opentelemetry.util.types import AttributeValue
 
 from podium import __version__
 from podium.core.errors import OperatorError
-from podium.core.event import Event
-from podium.core.reasons import Fault, Reason
+from podium.core.event import AttemptRecord, Event
+from podium.core.reasons import Reason
 from podium.core.trace import upstream_span_id
 from podium.telemetry.settings import TelemetrySettings
 
@@ -35,11 +35,17 @@ _BATCH_DELAY_MS = 1_000
 _CLOSE_TIMEOUT_S = 5.0
 _SERVER_ERROR = 500
 
-_OPERATIONS = {"chat.completions": "chat", "completions": "text_completion", "embeddings": "embeddings"}
+_OPERATIONS = {
+    "chat.completions": "chat",
+    "completions": "text_completion",
+    "embeddings": "embeddings",
+    "messages": "chat",
+}
 _ROUTES = {
     "chat.completions": ("POST", "/v1/chat/completions"),
     "completions": ("POST", "/v1/completions"),
     "embeddings": ("POST", "/v1/embeddings"),
+    "messages": ("POST", "/v1/messages"),
     "models": ("GET", "/v1/models"),
 }
 
@@ -77,7 +83,10 @@ class ExchangeTracer:
         server = _context(event.trace_id, event.span_id)
         parent = _context(event.trace_id, event.parent_span_id, remote=True) if event.parent_span_id else None
         if event.upstream_ns >= 0:
-            yield self._client_span(event, server)
+            calls = event.calls
+            answered = _answered(event, calls)
+            for number, call in enumerate(calls):
+                yield self._client_span(event, server, number, call, answered=call is answered)
         yield ReadableSpan(
             name=" ".join(_ROUTES.get(event.endpoint, ("HTTP",))),
             context=server,
@@ -86,26 +95,29 @@ class ExchangeTracer:
             resource=self._resource,
             instrumentation_scope=self._scope,
             attributes=_server_attributes(event),
-            status=_error_status(event) if event.status >= _SERVER_ERROR else Status(StatusCode.UNSET),
+            status=Status(StatusCode.ERROR, event.reason)
+            if event.status >= _SERVER_ERROR
+            else Status(StatusCode.UNSET),
             start_time=event.started_unix_ns,
             end_time=event.started_unix_ns + event.ended_ns,
         )
 
-    def _client_span(self, event: Event, server: SpanContext) -> ReadableSpan:
+    def _client_span(
+        self, event: Event, server: SpanContext, number: int, call: AttemptRecord, *, answered: bool
+    ) -> ReadableSpan:
         operation = _OPERATIONS.get(event.endpoint, event.endpoint)
-        # A streamed answer runs until the exchange ends; another has been read whole when its first byte is passed on.
-        ended_ns = event.ended_ns if event.stream or event.first_byte_ns < 0 else event.first_byte_ns
         return ReadableSpan(
-            name=f"{operation} {_upstream_model(event)}",
-            context=_context(event.trace_id, upstream_span_id(event.span_id)),
+            name=f"{operation} {_upstream_model(call)}",
+            context=_context(event.trace_id, upstream_span_id(event.span_id, number)),
             parent=server,
             kind=SpanKind.CLIENT,
             resource=self._resource,
             instrumentation_scope=self._scope,
-            attributes=_client_attributes(event, operation),
-            status=_error_status(event) if event.fault == Fault.UPSTREAM else Status(StatusCode.UNSET),
-            start_time=event.started_unix_ns + event.upstream_ns,
-            end_time=event.started_unix_ns + ended_ns,
+            attributes=_client_attributes(event, call, operation)
+            | (_answer_attributes(event, call) if answered else {}),
+            status=Status(StatusCode.ERROR, call.reason) if _failed(call) else Status(StatusCode.UNSET),
+            start_time=event.started_unix_ns + call.started_ns,
+            end_time=event.started_unix_ns + max(call.started_ns, call.ended_ns),
         )
 
 
@@ -128,12 +140,21 @@ def _context(trace_id: str, span_id: str, *, remote: bool = False) -> SpanContex
     )
 
 
-def _error_status(event: Event) -> Status:
-    return Status(StatusCode.ERROR, event.reason)
+def _upstream_model(call: AttemptRecord) -> str:
+    return call.backend.removeprefix(f"{call.provider}/")
 
 
-def _upstream_model(event: Event) -> str:
-    return event.backend.removeprefix(f"{event.provider}/")
+def _failed(call: AttemptRecord) -> bool:
+    """At the upstream's end of it; a call that was given up has not failed."""
+    return call.reason.startswith("upstream_")
+
+
+def _answered(event: Event, calls: tuple[AttemptRecord, ...]) -> AttemptRecord | None:
+    """The call whose answer, or a part of it, the caller has."""
+    if event.first_byte_ns < 0:
+        return None
+    there = [call for call in calls if call.backend == event.backend]
+    return next((call for call in there if call.reason == Reason.OK), there[-1] if there else None)
 
 
 def _server_attributes(event: Event) -> Mapping[str, AttributeValue]:
@@ -148,6 +169,9 @@ def _server_attributes(event: Event) -> Mapping[str, AttributeValue]:
         "podium.attempts": event.attempts,
         "podium.cost_nanousd": event.cost_nanousd,
     }
+    for name, value in (("hedges", event.hedges), ("fallbacks", event.fallbacks), ("served_model", event.served_model)):
+        if value:
+            attributes[f"podium.{name}"] = value
     if event.endpoint in _ROUTES:
         attributes["http.request.method"], attributes["http.route"] = _ROUTES[event.endpoint]
     if event.reason != Reason.OK:
@@ -155,23 +179,36 @@ def _server_attributes(event: Event) -> Mapping[str, AttributeValue]:
     return attributes
 
 
-def _client_attributes(event: Event, operation: str) -> Mapping[str, AttributeValue]:
+def _client_attributes(event: Event, call: AttemptRecord, operation: str) -> dict[str, AttributeValue]:
     attributes: dict[str, AttributeValue] = {
         "gen_ai.operation.name": operation,
-        "gen_ai.provider.name": event.provider,
-        "gen_ai.request.model": _upstream_model(event),
+        "gen_ai.provider.name": call.provider,
+        "gen_ai.request.model": _upstream_model(call),
         "gen_ai.request.stream": event.stream,
+        "podium.model": call.model,
+        "podium.backend": call.backend,
+        "podium.call.kind": call.kind,
+        "podium.call.why": call.why,
+        "podium.call.reason": call.reason,
     }
-    if event.fault == Fault.UPSTREAM:
-        attributes["error.type"] = event.reason
-    if event.first_byte_ns >= 0:
-        attributes["gen_ai.response.model"] = _upstream_model(event)
-        attributes["gen_ai.usage.input_tokens"] = event.input_tokens
-        attributes["gen_ai.usage.output_tokens"] = event.output_tokens
-        attributes["gen_ai.usage.cache_read.input_tokens"] = event.cached_input_tokens
-        attributes["gen_ai.usage.reasoning.output_tokens"] = event.reasoning_tokens
-        if event.stream:
-            attributes["gen_ai.response.time_to_first_chunk"] = (event.first_byte_ns - event.upstream_ns) / 1e9
+    if call.upstream_status:
+        attributes["http.response.status_code"] = call.upstream_status
+    if _failed(call):
+        attributes["error.type"] = call.reason
+    return attributes
+
+
+def _answer_attributes(event: Event, call: AttemptRecord) -> dict[str, AttributeValue]:
+    attributes: dict[str, AttributeValue] = {
+        "gen_ai.response.model": _upstream_model(call),
+        "gen_ai.usage.input_tokens": call.input_tokens,
+        "gen_ai.usage.output_tokens": call.output_tokens,
+        "gen_ai.usage.cache_read.input_tokens": event.cached_input_tokens,
+        "gen_ai.usage.cache_creation.input_tokens": event.cache_write_tokens,
+        "gen_ai.usage.reasoning.output_tokens": event.reasoning_tokens,
+    }
+    if event.stream:
+        attributes["gen_ai.response.time_to_first_chunk"] = (event.first_byte_ns - call.started_ns) / 1e9
     return attributes
 
 
