@@ -14,17 +14,34 @@ def used(house):
     house.record(
         make_event(started_unix_ns=START_NS, tenant="acme", cost_nanousd=4_000_000),
         make_event(started_unix_ns=START_NS + DAY_NS, tenant="acme", cost_nanousd=1_000, status=502),
-        make_event(started_unix_ns=START_NS + DAY_NS, tenant="bob", model="large", cost_nanousd=9_000_000_000),
+        make_event(
+            started_unix_ns=START_NS + DAY_NS,
+            tenant="bob",
+            model="large",
+            cost_nanousd=9_000_000_000,
+            cache_write_tokens=7,
+        ),
     )
 
 
 def test_usage_is_by_tenant_with_a_total_for_people(podium, used):
     lines = [line.split() for line in podium("usage").out.splitlines() if line.strip()]
-    assert lines[0] == ["tenant", "exchanges", "errors", "input", "cached", "output", "reasoning", "estimated", "cost"]
+    assert lines[0] == [
+        "tenant",
+        "exchanges",
+        "errors",
+        "input",
+        "cached",
+        "written",
+        "output",
+        "reasoning",
+        "estimated",
+        "cost",
+    ]
     assert lines[2:] == [
-        ["bob", "1", "0", "100", "40", "20", "5", "0", "$9.000000"],
-        ["acme", "2", "1", "200", "80", "40", "10", "0", "$0.004001"],
-        ["total", "3", "1", "300", "120", "60", "15", "0", "$9.004001"],
+        ["bob", "1", "0", "100", "40", "7", "20", "5", "0", "$9.000000"],
+        ["acme", "2", "1", "200", "80", "0", "40", "10", "0", "$0.004001"],
+        ["total", "3", "1", "300", "120", "7", "60", "15", "0", "$9.004001"],
     ]
 
 

@@ -6,12 +6,15 @@ import msgspec
 
 from podium.control.ports import UsageRow
 from podium.control.usage import UsageReport
+from podium.web.admin.exchange_shapes import ExchangeList, ExchangeView
 from podium.web.admin.shapes import ChangeView, Document, KeyView, RevisionView
 
 __all__ = [
     "ChangeView",
     "CreatedKey",
     "Document",
+    "ExchangeList",
+    "ExchangeView",
     "KeyList",
     "KeyView",
     "Outcome",

@@ -102,6 +102,11 @@ class AdminClient:
         """What was used; `only`: of this tenant, key, model."""
         return self._call("GET", "/usage", answers.UsageReport, query=_usage_query(by, span) | only)
 
+    def exchanges(self, request_id: str, *, tenant: str | None, before: str | None, limit: int) -> answers.ExchangeList:
+        """Exchanges with a request id, newest first."""
+        query = {"tenant": tenant, "before": before, "limit": limit}
+        return self._call("GET", f"/exchanges/{quote(request_id, safe='/:@')}", answers.ExchangeList, query=query)
+
     def _call(
         self,
         method: str,

@@ -19,6 +19,7 @@ COMMANDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("revisions", ("history", "undo")),
     ("keys", ("keys",)),
     ("usage", ("usage",)),
+    ("exchanges", ("exchanges",)),
     ("models", ("models",)),
     ("chat", ("chat",)),
     ("doctor", ("doctor",)),

@@ -79,7 +79,7 @@ def print_report(report: "UsageReport", *, as_json: bool) -> None:
     rows = [_row(row, [row.group[name] for name in groups]) for row in report.rows]
     if len(rows) > 1:
         rows.append(_row(report.total, ["total", *[""] * (len(groups) - 1)] if groups else []))
-    columns = (*groups, "exchanges", "errors", "input", "cached", "output", "reasoning", "estimated", "cost")
+    columns = (*groups, "exchanges", "errors", "input", "cached", "written", "output", "reasoning", "estimated", "cost")
     print_table(columns, rows, empty="There is no exchange in this time.")
 
 
@@ -92,6 +92,7 @@ def _row(row: "UsageRow", group: list[str]) -> tuple[object, ...]:
         row.errors,
         row.input_tokens,
         row.cached_input_tokens,
+        row.cache_write_tokens,
         row.output_tokens,
         row.reasoning_tokens,
         row.estimated_exchanges,

@@ -6,6 +6,7 @@ from typing import Self
 
 import msgspec
 
+from podium.control.exchanges import Exchanges
 from podium.control.keys import Keys
 from podium.control.leader import Leader, new_holder
 from podium.control.loader import JournalReader, Loader, LoaderStatus
@@ -66,6 +67,7 @@ class ControlPlane:
         self.resources = Resources(resource_store, key_store, self.clock, changed=self.snapshots.changed)
         self.keys = Keys(key_store, resource_store, pepper, self.clock, changed=self._key_changed)
         self.usage = Usage(ledger)
+        self.exchanges = Exchanges(ledger)
         self.loader = Loader(
             journals,
             ledger,

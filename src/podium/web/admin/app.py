@@ -11,7 +11,7 @@ from litestar.openapi.spec import SecurityRequirement
 
 from podium import __version__
 from podium.control.plane import ControlPlane
-from podium.web.admin import keys, openapi, resources, revisions, state, usage
+from podium.web.admin import exchanges, keys, openapi, resources, revisions, state, usage
 from podium.web.admin.auth import author, require_operator
 from podium.web.admin.errors import exception_handlers
 from podium.web.admin.request import AdminRequest
@@ -40,7 +40,14 @@ def build_admin_app(
 
     guarded = Router(
         openapi.PATH,
-        route_handlers=[*resources.HANDLERS, *revisions.HANDLERS, *keys.HANDLERS, *usage.HANDLERS, *state.HANDLERS],
+        route_handlers=[
+            *resources.HANDLERS,
+            *revisions.HANDLERS,
+            *keys.HANDLERS,
+            *usage.HANDLERS,
+            *exchanges.HANDLERS,
+            *state.HANDLERS,
+        ],
         dependencies={"author": Provide(author)},
         guards=[require_operator],
         security=[_SECURITY],

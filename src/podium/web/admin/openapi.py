@@ -62,7 +62,7 @@ def config(version: str) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Podium admin API",
         version=version,
-        description="Declares resources, issues API keys, and tells usage and state. For operators.",
+        description="Declares resources, issues API keys, and tells usage, single exchanges and state. For operators.",
         # The framework's own router for descriptions answers everything below its path: that is this path only.
         path=f"{PATH}/openapi.json",
         render_plugins=[_Json(path="/", media_type=MediaType.JSON)],
@@ -79,6 +79,7 @@ def config(version: str) -> OpenAPIConfig:
             Tag("revisions", "Who changed what, when, and the way back."),
             Tag("keys", "API keys."),
             Tag("usage", "Sums over finished exchanges."),
+            Tag("exchanges", "Finished exchanges, one by one."),
             Tag("state", "How the control plane is."),
         ],
     )
