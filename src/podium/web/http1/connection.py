@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
         "_headers",
         "_idle_since",
         "_lingers_until",
+        "_next",
         "_parser",
         "_path",
         "_pending",
@@ -74,6 +75,7 @@ class Connection(asyncio.Protocol):
         "_task",
         "_transport",
         "_uncounted",
+        "_unhandled",
         "closed",
         "loop",
         "owner",
@@ -93,7 +95,9 @@ class Connection(asyncio.Protocol):
         self._expects_continue = False
         self._uncounted = 0  # bytes still to come of a body that the parser does not see
         self._current: Message | None = None  # being answered
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None  # handles one message after another
+        self._next: asyncio.Future[None] | None = None  # what it waits for between them
+        self._unhandled: Message | None = None  # its turn has come
         self._pending: Message | None = None  # its body is being read
         self._queue: deque[Message] = deque()  # complete heads that wait for their turn
         self._reading_paused = False
@@ -244,8 +248,23 @@ class Connection(asyncio.Protocol):
     # Messages, one after another.
 
     def _begin(self, message: Message) -> None:
-        self._current = message
-        self._task = self.loop.create_task(self._answer(self.owner.handler(message)))
+        self._current = self._unhandled = message
+        if self._task is None:
+            self._task = self.loop.create_task(self._answer_each())
+        elif self._next is not None and not self._next.done():
+            self._next.set_result(None)
+
+    async def _answer_each(self) -> None:
+        """Handle one message after another until the connection is lost: one task costs less than one a message."""
+        while True:
+            message, self._unhandled = self._unhandled, None
+            if message is not None:
+                await self._answer(self.owner.handler(message))
+            if self.closed:
+                return
+            if self._unhandled is None:
+                self._next = self.loop.create_future()
+                await self._next
 
     async def _answer(self, answering: Coroutine[Any, Any, None]) -> None:
         try:
@@ -260,7 +279,7 @@ class Connection(asyncio.Protocol):
     def _answered(self, message: Message) -> None:
         """Go on with the next message, or close."""
         message.answered = True
-        self._current = self._task = None
+        self._current = None
         if self.closed:
             return
         if not message.keep_alive or self.owner.draining or not message.body_complete:
@@ -388,11 +407,6 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()
-
-    @property
-    def task(self) -> asyncio.Task[None] | None:
-        """The running handler."""
-        return self._task
 
 
 def _path_of(target: bytes) -> bytes:
