@@ -169,10 +169,12 @@ class Attempt:
         outcome.tail = course.face.done
 
     def _first_content(self) -> None:
+        """Content is here, or another attempt's is."""
         now_ns = self.first_at_ns = self._course.clock.monotonic_ns()
         state, hedgers = self.backend.state, self._pool.hedgers
         if state.timed:
-            state.load.first_content(now_ns, (now_ns - self.started_at_ns) / 1e6)
+            count = state.load.beaten if self.lost else state.load.first_content
+            count(now_ns, (now_ns - self.started_at_ns) / 1e6)
         if hedgers is not None:
             hedgers[self._course.exchange.stream].observe((now_ns - self.started_at_ns) / 1e6, now_ns)
 
@@ -200,7 +202,7 @@ class Attempt:
         del self._course  # which knows us: no cycle is left behind
 
     def beaten(self) -> None:
-        """Another attempt was first: what this one has taken so far counts as its time to first content."""
+        """Another attempt was first: this one would have taken longer than it has so far."""
         self.lost = True
         if not self.first_at_ns:
             self._first_content()

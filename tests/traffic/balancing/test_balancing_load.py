@@ -120,3 +120,26 @@ def test_a_call_that_waits_counts_as_long_as_it_has_waited():
 
 def test_a_backend_shows_its_key_and_load():
     assert repr(BackendLoad("p/m", weight=2)) == "BackendLoad('p/m', weight=2, in_flight=0)"
+
+
+def test_a_call_that_was_beaten_counts_more_than_it_waited_and_a_series_of_them_ever_more():
+    load = BackendLoad("p/m")
+    answered(load, 0, 50)
+    for lost, expected in ((1, 200), (2, 400), (3, 800)):
+        load.began(lost)
+        load.beaten(lost, 100)
+        load.ended(lost, time_per_output_token_ms=None, failed=False)
+        assert load.ttft_ms(lost) == pytest.approx(expected)
+        assert not load.unproven
+    answered(load, 4, 50)  # it can be first: the next loss is a first one
+    load.began(40 * S)
+    load.beaten(40 * S, 100)
+    assert load.ttft_ms(40 * S) == pytest.approx(200, rel=0.2)
+
+
+def test_no_series_of_beaten_calls_counts_more_than_a_minute():
+    load = BackendLoad("p/m")
+    for now_ns in range(100):
+        load.began(now_ns)
+        load.beaten(now_ns, 5_000)
+    assert load.ttft_ms(100) == pytest.approx(60_000)

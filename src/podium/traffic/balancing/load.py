@@ -5,6 +5,9 @@ Rules
 2. A failure never makes a backend look fast: it counts as a slow answer.
 3. A call that still waits for its first content counts for as long as it has waited. So a backend that hangs looks
    slow before its first timeout.
+4. A call that is given up because another backend was first would have taken longer than it was let wait. It counts
+   twice as long, and doubly so for each in a row: a backend that only ever loses must not look as fast as hedging
+   makes it for the caller.
 """
 
 from podium.traffic.balancing.ewma import PeakEwma
@@ -15,6 +18,7 @@ __all__ = ["BackendLoad"]
 # of them reaches the upper end soon and, with ten seconds of decay, costs the backend its traffic for half a minute.
 _FAILURE_LEAST_MS = 1_000.0
 _FAILURE_MOST_MS = 60_000.0
+_MOST_DOUBLINGS = 10  # from 60 ms to a minute
 
 
 class BackendLoad:
@@ -25,6 +29,7 @@ class BackendLoad:
     """
 
     __slots__ = (
+        "_beaten",
         "_per_token",
         "_ttft",
         "_unproven",
@@ -49,6 +54,7 @@ class BackendLoad:
         # Calls begun since the last sample of TTFT, about: the end of an older call takes one off too.
         self._unproven = 0
         self._waiting_since_ns = 0  # when the first of them began
+        self._beaten = 0  # calls in a row
 
     def __repr__(self) -> str:
         return f"BackendLoad({self.key!r}, weight={self.weight}, in_flight={self.in_flight})"
@@ -68,6 +74,12 @@ class BackendLoad:
     def first_content(self, now_ns: int, ttft_ms: float) -> None:
         """The first content of a call is here, `ttft_ms` after it began."""
         self._ttft.sample(ttft_ms, now_ns)
+        self._unproven = self._beaten = 0
+
+    def beaten(self, now_ns: int, waited_ms: float) -> None:
+        """A call is given up without content `waited_ms` after it began, because another backend was first."""
+        self._beaten = min(self._beaten + 1, _MOST_DOUBLINGS)
+        self._ttft.sample(min(waited_ms * 2.0**self._beaten, _FAILURE_MOST_MS), now_ns)
         self._unproven = 0
 
     def ended(self, now_ns: int, *, time_per_output_token_ms: float | None, failed: bool) -> None:
