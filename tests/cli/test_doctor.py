@@ -1,5 +1,6 @@
 """`doctor`: each check in good and in bad health."""
 
+import json
 import os
 import socket
 import sqlite3
@@ -9,6 +10,7 @@ import pytest
 
 from podium.control.bootstrap import ensure_root_secret
 from podium.core.layout import DataFolder
+from podium.core.resources import Model
 from podium.core.snapshot import Snapshot
 from podium.identity.keys import derive_secret
 from podium.store.snapshot_file import write_snapshot
@@ -146,3 +148,70 @@ def test_processes_that_live_are_told_apart_from_ready_ones(examine, serve):
         found = examine("--port", port)["gateway"]
     assert found["status"] == "warn"
     assert 'not ready: {"missing": "snapshot"}' in found["text"]
+
+
+OPEN = "Its breaker is not closed. Open for 3.0 s more, because 5 calls in a row failed."
+DRAINED = "Its weight is 0: it takes nothing new."
+PARTS = [
+    {"name": "snapshot", "ready": True},
+    {"name": "worker tiny", "ready": True, "required": False},
+    {"name": "backend big a/large", "ready": False, "detail": OPEN, "required": False},
+    {"name": "backend big b/very large", "ready": False, "detail": DRAINED, "required": False},
+    {"name": "backend other c/x", "ready": False, "detail": DRAINED, "required": False},
+    {"name": "model other", "ready": False, "detail": "None of its backends takes calls.", "required": False},
+]
+
+
+@pytest.fixture
+def backends(podium, serve, monkeypatch):
+    """The findings about backends, by a gateway whose /readyz has these parts."""
+    monkeypatch.setenv("PODIUM_ADMIN_PORT", str(free_port()))
+
+    def run(*arguments, parts=PARTS, body=None, code=0):
+        content = json.dumps({"ready": True, "parts": parts}).encode() if body is None else body
+        with serve(lambda *_: (200, {}, content)) as url:
+            done = podium("doctor", "--json", "--port", url.rpartition(":")[2], *arguments, code=code).json
+        return [(one["status"], one["text"], one["advice"]) for one in done["findings"] if one["check"] == "backends"]
+
+    return run
+
+
+def test_each_backend_that_is_out_is_told_with_its_reason_and_each_model_that_has_no_other(backends):
+    others = "The model's other backends take its calls."
+    assert backends(code=1) == [
+        ("warn", f"big: a/large is out. {OPEN}", others),
+        ("warn", f"big: b/very large is out. {DRAINED}", others),
+        ("warn", f"other: c/x is out. {DRAINED}", ""),
+        (
+            "fail",
+            "other: none of its backends takes calls",
+            "A fallback or a last resort answers, if the model has any; else callers get an error.",
+        ),
+    ]
+    assert backends(parts=PARTS[:2]) == [("ok", "all take calls", "")]
+
+
+def test_of_one_model_only_its_own_backends_are_told(backends, data):
+    root = ensure_root_secret(data)
+    models = {name: Model(version="v", aliases=[f"{name}-alias"]) for name in ("big", "other", "tiny")}
+    snapshot = Snapshot(revision=1, published_unix_s=time.time(), models=models)
+    write_snapshot(data.snapshot_file, derive_secret(root, "snapshot"), snapshot)
+    told = [text.partition(" is out")[0] for _, text, _ in backends("--model", "big")]
+    assert told == ["big: a/large", "big: b/very large"]
+    assert backends("--model", "big-alias") == backends("--model", "big")
+    assert backends("--model", "tiny") == [("ok", "tiny: all take calls", "")]
+    assert backends("--model", "huge", code=1) == [
+        ("fail", "there is no model 'huge'", "`podium get models` lists them.")
+    ]
+
+
+def test_of_one_model_nothing_else_is_checked(podium, data, monkeypatch):
+    monkeypatch.setenv("PODIUM_PORT", str(free_port()))
+    found = podium("doctor", "--model", "big", "--json").json["findings"]
+    assert [one["check"] for one in found] == ["configuration", "gateway"]
+    assert found[1]["text"].endswith("is free")
+
+
+@pytest.mark.parametrize("body", [b"ok", b"[]", b'{"parts": 1}'])
+def test_what_does_not_answer_as_a_gateway_tells_nothing_of_backends(backends, body):
+    assert backends(body=body) == []

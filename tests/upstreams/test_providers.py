@@ -97,6 +97,19 @@ async def test_a_missing_environment_variable_makes_the_provider_unusable(provid
     assert "PROVIDER_KEY" in logs[0]["error"]
 
 
+async def test_why_a_provider_cannot_be_called_is_known_until_it_can_be(providers, monkeypatch):
+    monkeypatch.delenv("PROVIDER_KEY", raising=False)
+    spec = provider("http://x/v1", api_key=SecretRef(env="PROVIDER_KEY"))
+    assert providers.upstream("p", spec, "m") is None
+    providers.retire_unused()
+    assert list(providers.unusable) == ["p"]
+    assert "PROVIDER_KEY" in providers.unusable["p"]
+    monkeypatch.setenv("PROVIDER_KEY", "sk-1")
+    assert providers.upstream("p", spec, "m") is not None
+    providers.retire_unused()
+    assert not providers.unusable
+
+
 async def test_each_secret_of_aws_must_be_there(providers, monkeypatch):
     names = ("AWS_ID", "AWS_SECRET", "AWS_TOKEN")
     for name in names:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from podium.app.backends import backends_out
 from podium.app.process import prepare_data_folder, run_until_stopped, worker_key
 from podium.config import Settings
 from podium.control.bootstrap import ensure_root_secret
@@ -142,17 +143,8 @@ class Gateway:
         ]
 
     def _backends_out(self) -> list[Part]:
-        """Backends that take no calls, and why."""
         world = self.follower.current
-        if world is None:
-            return []
-        now_ns = self._clock.monotonic_ns()
-        return [
-            Part(f"backend {model} {backend.upstream.label}", ready=False, detail=sentence, required=False)
-            for model, pool in world.pools().items()
-            for backend in pool.backends
-            if (sentence := pool.explain(backend, now_ns))
-        ]
+        return [] if world is None else backends_out(world, self.providers.unusable, self._clock.monotonic_ns())
 
     def metrics(self) -> bytes:
         """Prometheus's text format."""

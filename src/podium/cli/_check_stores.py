@@ -10,8 +10,9 @@ from podium.core.errors import OperatorError
 
 if TYPE_CHECKING:
     from podium.config import Settings
+    from podium.core.snapshot import Snapshot
 
-__all__ = ["check_database", "check_journals", "check_models", "check_snapshot"]
+__all__ = ["check_database", "check_journals", "check_models", "check_snapshot", "published_snapshot"]
 
 _MIB = 1 << 20
 _OLD_SEGMENT_S = 900.0
@@ -103,21 +104,26 @@ def check_journals(settings: "Settings") -> Finding:
 
 def check_snapshot(settings: "Settings") -> Finding:
     """A gateway could start from the snapshot alone."""
-    from podium.identity.keys import derive_secret  # noqa: PLC0415 - only where used
-    from podium.store.snapshot_file import read_snapshot  # noqa: PLC0415
-
-    path = settings.data.snapshot_file
-    if not path.exists():
+    if not settings.data.snapshot_file.exists():
         return ok("snapshot", "none yet; the control process publishes it")
-    root = _root_secret(settings.data.secret_file)
-    if root is None:
+    snapshot = published_snapshot(settings)
+    if snapshot is None:
         return fail("snapshot", f"its seal cannot be checked without {settings.data.secret_file}")
-    snapshot = read_snapshot(path, derive_secret(root, "snapshot"))
     age_s = max(0, int(time.time() - snapshot.published_unix_s))
     return ok(
         "snapshot",
         f"revision {snapshot.revision}, {age_s:,} s old: {len(snapshot.models)} models, {len(snapshot.keys)} keys",
     )
+
+
+def published_snapshot(settings: "Settings") -> "Snapshot | None":
+    """What gateways serve from; None when there is none, or no secret to check its seal with. OperatorError."""
+    from podium.identity.keys import derive_secret  # noqa: PLC0415 - only where used
+    from podium.store.snapshot_file import read_snapshot  # noqa: PLC0415
+
+    path = settings.data.snapshot_file
+    root = _root_secret(settings.data.secret_file)
+    return None if root is None or not path.exists() else read_snapshot(path, derive_secret(root, "snapshot"))
 
 
 def _root_secret(path: Path) -> bytes | None:

@@ -29,10 +29,18 @@ _ENOUGH_FILES = 4096
 _LOCAL_MODULES = ("xllamacpp", "onnxruntime", "tokenizers", "numpy")
 
 
-def examine(place: "Place") -> Iterator[Finding]:
-    """The findings, one after the other; with a wrong configuration the rest is checked with the defaults."""
-    yield _check_python()
+def examine(place: "Place", model: str | None = None) -> Iterator[Finding]:
+    """The findings, one after the other; with a wrong configuration the rest is checked with the defaults.
+
+    `model`: only what concerns the backends of this one.
+    """
     settings, finding = _check_configuration(place)
+    if model is not None:
+        yield finding
+        yield check_gateway(settings)
+        yield from check_backends(settings, model)
+        return
+    yield _check_python()
     yield finding
     checks: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
         ("packages", _check_packages),

@@ -47,6 +47,8 @@ class Providers:
         self._workers = workers
         self._accounts: dict[_Key, Account] = {}
         self._used: set[_Key] = set()
+        self.unusable: Mapping[str, str] = {}  # of the providers in use, those that cannot be called, and why
+        self._refused: dict[str, str] = {}  # the same, being collected
 
     def upstream(self, provider: str, spec: Provider, model: str) -> Upstream | None:
         """The upstream for a model of a provider; None when it cannot be called, which is logged with the reason."""
@@ -55,6 +57,7 @@ class Providers:
                 return self._local(provider, spec, model)
             account = self._account(provider, spec, base_url_of(spec), read_secrets(spec))
         except OperatorError as error:
+            self._refused[provider] = error.message
             log.warning("provider_unusable", provider=provider, model=model, error=error.message, hint=error.hint)
             return None
         return _upstream(provider, spec, model, account)
@@ -77,10 +80,14 @@ class Providers:
         return account
 
     def retire_unused(self) -> None:
-        """Retire the accounts that were not asked for since the last time; their running calls finish."""
+        """Retire the accounts that were not asked for since the last time; their running calls finish.
+
+        What could not be called since then is `unusable` from now on.
+        """
         for key in self._accounts.keys() - self._used:
             self._accounts.pop(key).pool.retire()
         self._used.clear()
+        self.unusable, self._refused = self._refused, {}
 
     def close(self) -> None:
         """Close every connection at once."""
