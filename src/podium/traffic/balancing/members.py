@@ -12,7 +12,7 @@ __all__ = ["Members", "lighter"]
 class Members:
     """What is derived from one `backends` object. A draw costs O(log n)."""
 
-    __slots__ = ("_among", "_starts", "backends", "indexes")
+    __slots__ = ("_among", "_starts", "backends", "even", "indexes")
 
     def __init__(self, backends: Sequence[BackendLoad], among: Iterable[int] | None = None) -> None:
         """`among`: only these indexes, ascending."""
@@ -23,6 +23,8 @@ class Members:
     def _derive(self) -> None:
         backends = self.backends
         self.indexes = [index for index in self._among if backends[index].weight > 0]
+        weights = {backends[index].weight for index in self.indexes}
+        self.even = len(weights) == 1 and len(self.indexes) > 1  # equal weights: drawing is simple
         # Where each one's tickets start; the last entry is the number of all tickets.
         self._starts = [0, *accumulate(backends[index].weight for index in self.indexes)]
 
@@ -39,6 +41,10 @@ class Members:
 
         Both come from the one random value: what the first draw leaves of it is uniform again.
         """
+        if self.even and not excluded:
+            first, second = self._even_pair(random)
+            if self.backends[first].weight > 0 and self.backends[second].weight > 0:
+                return first, second
         gone = self._positions(excluded) if excluded else []
         drawn = self._draw(random, gone)
         if drawn is None:
@@ -51,6 +57,15 @@ class Members:
             return (first,) if self._still(first) else self.two(random, excluded)
         second = self.indexes[drawn[0]]
         return (first, second) if self._still(first) and self._still(second) else self.two(random, excluded)
+
+    def _even_pair(self, random: float) -> tuple[int, int]:
+        """Two different indexes, each pair as likely as any other."""
+        indexes = self.indexes
+        count = len(indexes)
+        scaled = random * count
+        one = int(scaled)
+        other = int((scaled - one) * (count - 1))
+        return indexes[one], indexes[other + 1 if other >= one else other]
 
     def _draw(self, random: float, gone: list[int]) -> tuple[int, float] | None:
         """A position that is not `gone` (ascending), and what is left of the random value; None when all are gone."""
@@ -86,8 +101,12 @@ class Members:
         return False
 
 
-def lighter(backends: Sequence[BackendLoad], indexes: Iterable[int]) -> int:
+def lighter(backends: Sequence[BackendLoad], indexes: Sequence[int]) -> int:
     """The index whose backend would have the fewest calls in flight for its weight; the first of equals."""
+    if len(indexes) == 2:  # noqa: PLR2004 - the usual case
+        first, second = indexes
+        one, other = backends[first], backends[second]
+        return second if (other.in_flight + 1) * one.weight < (one.in_flight + 1) * other.weight else first
     chosen = -1
     for index in indexes:
         if chosen < 0:
