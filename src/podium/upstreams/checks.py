@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Callable
 from random import random
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import structlog
 
 from podium.core.clock import Clock
 from podium.core.errors import OperatorError, PodiumError
-from podium.core.resources import Provider
+from podium.core.resources import Provider, Tls
 from podium.core.serving import HealthCheck
 from podium.gateway.ports import HealthView
 from podium.traffic.health import Health, HealthPolicy
@@ -27,20 +28,29 @@ _FIRST_SERVER_ERROR = 500
 _NOT_WELL = (408, 429)
 
 
+class _About(NamedTuple):
+    """What a check depends on; other changes of a provider leave its state as it is."""
+
+    check: HealthCheck
+    base_url: str
+    tls: Tls
+
+
 class _Check:
     """One provider under check."""
 
-    def __init__(self, name: str, spec: Provider, check: HealthCheck, base_url: str, now_ns: int) -> None:
+    def __init__(self, name: str, about: _About, now_ns: int) -> None:
+        check, base_url, tls = about
         policy = HealthPolicy(
             interval_s=check.interval_s, unhealthy_after=check.unhealthy_after, healthy_after=check.healthy_after
         )
         self.name = name
-        self.spec = spec
+        self.about = about
         self.health = Health(policy, now_ns, random())  # noqa: S311 - spreads the checks
         self.running = False
         self._timeout_s = check.timeout_s
         self._pool = Pool(
-            origin_of(base_url, spec.tls),
+            origin_of(base_url, tls),
             connect_s=check.timeout_s,
             first_byte_s=check.timeout_s,
             between_bytes_s=check.timeout_s,
@@ -87,9 +97,10 @@ class HealthChecks:
             return None
         self._used.add(account)
         known = self._checks.get(account)
-        if known is None or known.spec != spec:
+        about = _About(spec.health_check, base_url_of(spec), spec.tls)
+        if known is None or known.about != about:
             try:
-                made = _Check(account, spec, spec.health_check, base_url_of(spec), self._clock.monotonic_ns())
+                made = _Check(account, about, self._clock.monotonic_ns())
             except OperatorError as error:
                 log.warning("health_check_unusable", provider=account, error=error.message, hint=error.hint)
                 return None
