@@ -1,5 +1,7 @@
 from textwrap import dedent
 
+import pytest
+
 from podium.control.changes import state_of
 from podium.control.documents import parse_documents
 from podium.control.validation import check_change
@@ -123,3 +125,90 @@ def test_an_alias_may_move_from_one_model_to_another_in_one_change():
 def test_what_was_wrong_before_does_not_stop_another_change():
     before = without(state(HOUSE), "Provider", "p")
     assert told(before, changed(before, "{kind: Tenant, name: other}")) == []
+
+
+FALLBACK = """
+{kind: Provider, name: p, spec: {protocol: local}}
+--- {kind: Version, name: v1, spec: {backends: [{provider: p, model: m}]}}
+--- {kind: Model, name: small, spec: {version: v1, failure: {fallbacks: [{model: big}]}}}
+--- {kind: Model, name: big, spec: {version: v1, failure: {fallbacks: [{model: small, "on": [down]}]}}}
+"""
+
+
+def test_models_may_fall_back_on_each_other():
+    assert told({}, state(FALLBACK)) == []
+
+
+def test_a_fallback_names_a_model_that_is_there():
+    spec = '{version: v1, aliases: [bigger], failure: {fallbacks: [{model: big}, {model: smal, "on": [down]}]}}'
+    assert told({}, changed(state(FALLBACK), f"{{kind: Model, name: small, spec: {spec}}}")) == [
+        "Model/small: spec.failure.fallbacks[1].model: there is no Model `smal`; did you mean `small`?"
+    ]
+
+
+def test_a_fallback_is_named_by_its_own_name_not_by_an_alias():
+    after = changed(state(FALLBACK), "{kind: Model, name: big, spec: {version: v1, aliases: [large]}}")
+    after = changed(after, "{kind: Model, name: small, spec: {version: v1, failure: {fallbacks: [{model: large}]}}}")
+    (problem,) = told(state(FALLBACK), after)
+    assert problem.startswith("Model/small: spec.failure.fallbacks[0].model: there is no Model `large`")
+
+
+def test_a_model_that_others_fall_back_on_is_not_deleted():
+    before = state(FALLBACK)
+    (problem,) = check_change(before, without(before, "Model", "big"))
+    assert str(problem) == "Model/big: is still used by Model/small (spec.failure.fallbacks[0].model)"
+    assert problem.conflict
+    assert told(before, without(without(before, "Model", "big"), "Model", "small")) == []
+
+
+PLACES = """
+{kind: Provider, name: p, spec: {protocol: local}}
+--- {kind: Provider, name: q, spec: {protocol: local}}
+--- {kind: Version, name: v1, spec: {backends: [{provider: p, model: m}], parameters: {top_p: 1}}}
+"""
+
+
+@pytest.mark.parametrize(
+    "backends",
+    [
+        "[{provider: p, model: m}, {provider: q, model: m}]",
+        "[{provider: q, model: m}]",
+        "[{provider: p, model: m, weight: 0}]",
+        "[{provider: p, model: m, region: eu}]",
+        "[{provider: p, model: m}, {provider: p, model: m}]",
+    ],
+)
+def test_where_a_version_runs_may_change_while_it_serves(backends):
+    before = state(PLACES)
+    spec = f"{{backends: {backends}, parameters: {{top_p: 1.0}}}}"
+    assert told(before, changed(before, f"{{kind: Version, name: v1, spec: {spec}}}")) == []
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "{backends: [{provider: p, model: m}]}",
+        "{backends: [{provider: p, model: m}], parameters: {top_p: 0.5}}",
+        "{backends: [{provider: p, model: m}], parameters: {top_p: 1, seed: 1}}",
+        "{backends: [{provider: p, model: m}], parameters: {top_p: 1}, system_prompt: Hello}",
+        "{backends: [{provider: p, model: m}, {provider: q, model: n}], parameters: {top_p: 1}}",
+        "{backends: [{provider: p, model: n}], parameters: {top_p: 1}}",
+    ],
+)
+def test_what_a_version_answers_with_may_not_change(spec):
+    before = state(PLACES)
+    (problem,) = check_change(before, changed(before, f"{{kind: Version, name: v1, spec: {spec}}}"))
+    assert problem.conflict and "never change" in problem.message
+
+
+def test_a_new_place_is_a_provider_that_is_there():
+    before = state(PLACES)
+    spec = "{backends: [{provider: p, model: m}, {provider: r, model: m}], parameters: {top_p: 1}}"
+    assert told(before, changed(before, f"{{kind: Version, name: v1, spec: {spec}}}")) == [
+        "Version/v1: spec.backends[1].provider: there is no Provider `r`"
+    ]
+
+
+def test_a_provider_may_go_once_no_version_runs_there():
+    before = changed(state(PLACES), "{kind: Version, name: v1, spec: {backends: [{provider: q, model: m}]}}")
+    assert told(before, without(before, "Provider", "p")) == []
