@@ -43,6 +43,11 @@ class Stage:
     def __getitem__(self, name):
         return self._simulators[name]
 
+    @property
+    def names(self):
+        """Those of all providers so far."""
+        return list(self._simulators)
+
     async def serve(self, /, *, providers=None, **models):
         """Declare models and what they name, now or from now on. `providers`: changes of their specs.
 

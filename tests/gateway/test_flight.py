@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import threading
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -647,3 +649,25 @@ def test_a_world_knows_models_by_every_public_name():
     assert world.model("a") == world.model("m") == ("m", models["m"])
     assert world.model("A") is None
     assert world.upstreams() == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_caller_that_goes_while_its_tokens_are_counted_is_charged(upstream, monkeypatch, stream):
+    counting, go_on = threading.Event(), threading.Event()
+
+    def count(text):
+        counting.set()
+        assert go_on.wait(5)
+        return len(text)
+
+    monkeypatch.setattr("podium.gateway.settle._counter", SimpleNamespace(load=lambda: None, count=count))
+    upstream.behaviour = Behaviour(usage=False)
+    async with gateway_for(snapshot_of(upstream.url)) as gateway:
+        async with await RawConnection.open(gateway.port) as client:
+            await client.send(request_bytes(chat_body(stream=stream), key=TEST_KEY.text))
+            await eventually(counting.is_set)
+        await eventually(lambda: gateway.connections == 0)
+        go_on.set()
+        event = await only_event(gateway)
+        assert event.tokens_estimated and event.input_tokens and event.output_tokens and event.cost_nanousd
+        assert running(gateway) == 0

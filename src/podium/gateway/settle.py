@@ -1,6 +1,7 @@
 """What an exchange used and cost, once it is over."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,7 +32,7 @@ async def settle(exchange: Exchange, outcome: Outcome) -> None:
         given = estimate_input_tokens(len(outcome.request_body))
         exchange.usage = Usage(input_tokens=given, estimated=True)
     elif exchange.error is None or outcome.streaming:
-        exchange.usage = await asyncio.get_running_loop().run_in_executor(_thread, _count, exchange, outcome)
+        exchange.usage = await _counted(exchange, outcome)
     attempt = outcome.attempt
     if attempt is not None and attempt.backend.price is not None:
         exchange.cost_nanousd = attempt.backend.price.cost_nanousd(exchange.usage)
@@ -46,6 +47,15 @@ def _settle_several(exchange: Exchange, outcome: Outcome) -> None:
         price = attempt.backend.price
         exchange.cost_nanousd += 0 if price is None else price.cost_nanousd(usage)
         exchange.usage = _sum(exchange.usage, usage)
+
+
+async def _counted(exchange: Exchange, outcome: Outcome) -> Usage:
+    """Our own count. A caller that goes away meanwhile does not stop it: what was used is recorded all the same."""
+    counting = asyncio.get_running_loop().run_in_executor(_thread, _count, exchange, outcome)
+    while not counting.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(counting)
+    return counting.result()
 
 
 def _sum(one: Usage, other: Usage) -> Usage:
