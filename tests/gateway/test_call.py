@@ -140,6 +140,13 @@ async def test_what_was_not_retried_costs_nothing_of_the_budget(stage):
     assert (await stage.ask()).status == 200
 
 
+async def test_wrong_credentials_of_one_provider_leave_the_call_to_another(stage, trail):
+    await stage.serve(m="a b")
+    stage["a"].behave(Mode.UNAUTHORIZED)
+    assert (await stage.ask()).status == 200
+    assert trail(await stage.event()) == ["first a upstream_error", "retry b ok"]
+
+
 # Breakers.
 
 

@@ -19,6 +19,8 @@ def ask(reason, status=None, **changes):
         (Reason.UPSTREAM_ERROR, 504, RetryDecision.RETRY),
         (Reason.UPSTREAM_ERROR, 529, RetryDecision.RETRY),
         (Reason.UPSTREAM_RATE_LIMITED, 429, RetryDecision.RETRY_ELSEWHERE),
+        (Reason.UPSTREAM_ERROR, 401, RetryDecision.RETRY_ELSEWHERE),
+        (Reason.UPSTREAM_ERROR, 403, RetryDecision.RETRY_ELSEWHERE),
         (Reason.UPSTREAM_ERROR, 500, RetryDecision.NOT_RETRYABLE),
         (Reason.UPSTREAM_ERROR, None, RetryDecision.NOT_RETRYABLE),
         (Reason.UPSTREAM_REJECTED, 400, RetryDecision.NOT_RETRYABLE),

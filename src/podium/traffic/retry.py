@@ -8,6 +8,7 @@ __all__ = ["MAX_ATTEMPTS", "RetryDecision", "may_retry"]
 
 MAX_ATTEMPTS = 2  # one retry: more of them turn a slow upstream into a dead one
 _MIN_TIME_LEFT_S = 0.05  # less cannot end well
+_UNAUTHORIZED, _FORBIDDEN = 401, 403
 _BAD_GATEWAY, _UNAVAILABLE, _GATEWAY_TIMEOUT = 502, 503, 504
 _OVERLOADED = 529  # Anthropic's word for 503
 
@@ -42,6 +43,8 @@ _AFTER: dict[Reason | tuple[Reason, int], RetryDecision] = {
     (Reason.UPSTREAM_ERROR, _UNAVAILABLE): RetryDecision.RETRY,
     (Reason.UPSTREAM_ERROR, _GATEWAY_TIMEOUT): RetryDecision.RETRY,
     (Reason.UPSTREAM_ERROR, _OVERLOADED): RetryDecision.RETRY,
+    (Reason.UPSTREAM_ERROR, _UNAUTHORIZED): RetryDecision.RETRY_ELSEWHERE,  # these two: the key that we sent is wrong,
+    (Reason.UPSTREAM_ERROR, _FORBIDDEN): RetryDecision.RETRY_ELSEWHERE,  # and another account has another one
     Reason.UPSTREAM_RATE_LIMITED: RetryDecision.RETRY_ELSEWHERE,  # the account of this backend is used up
 }
 
