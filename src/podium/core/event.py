@@ -42,7 +42,7 @@ class Event(msgspec.Struct, frozen=True, array_like=True):
     provider: str
     backend: str  # provider/upstream model that served, or was tried last
     stream: bool
-    status: int  # HTTP status sent, or 499 when the caller went away before it
+    status: int  # HTTP status sent; of a stream that broke off the error's; 499: the caller went away before it
     reason: str  # podium.core.reasons.Reason
     fault: str  # podium.core.reasons.Fault
     attempts: int  # upstream calls made
