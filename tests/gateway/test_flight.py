@@ -239,8 +239,10 @@ async def test_a_busy_upstream_costs_nothing_of_the_limits(upstream, monkeypatch
     snapshot = snapshot_of(upstream.url)
     providers = {name: msgspec.structs.replace(one, max_connections=1) for name, one in snapshot.providers.items()}
     upstream.behaviour = Behaviour(cut=Cut("middle", "stall"))
-    async with gateway_for(msgspec.structs.replace(snapshot, providers=providers)) as gateway:
-        client = await RawConnection.open(gateway.port)
+    async with (
+        gateway_for(msgspec.structs.replace(snapshot, providers=providers), clock=TestClock()) as gateway,
+        await RawConnection.open(gateway.port) as client,
+    ):
         await client.send(request_bytes(chat_body(stream=True), key=TEST_KEY.text))
         await client.read_head()
         answer = await ask(gateway)
