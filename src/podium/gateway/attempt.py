@@ -186,20 +186,23 @@ class Attempt:
     def _leave(self, result: CallResult | None) -> None:
         """Tell the fleet how it went."""
         now_ns = self.ended_at_ns = self._course.clock.monotonic_ns()
-        per_token_ms, usage = None, self.usage
-        if usage is not None and usage.output_tokens > 1 and self.first_at_ns and self._course.exchange.stream:
-            per_token_ms = (now_ns - self.first_at_ns) / 1e6 / (usage.output_tokens - 1)
-        first_content_ms = ((self.first_at_ns or now_ns) - self.started_at_ns) / 1e6
-        self.backend.state.leave(
+        state = self.backend.state
+        state.leave(
             self._probes,
             result,
             now_ns,
-            first_content_ms=first_content_ms,
-            time_per_output_token_ms=per_token_ms,
+            first_content_ms=((self.first_at_ns or now_ns) - self.started_at_ns) / 1e6,
+            time_per_output_token_ms=self._time_per_output_token_ms() if state.timed else None,
         )
         if self._pool.outliers is not None:
             self._pool.record(self.backend, result, now_ns)
         del self._course  # which knows us: no cycle is left behind
+
+    def _time_per_output_token_ms(self) -> float | None:
+        usage = self.usage
+        if usage is None or usage.output_tokens <= 1 or not self.first_at_ns or not self._course.exchange.stream:
+            return None
+        return (self.ended_at_ns - self.first_at_ns) / 1e6 / (usage.output_tokens - 1)
 
     def beaten(self) -> None:
         """Another attempt was first: this one would have taken longer than it has so far."""

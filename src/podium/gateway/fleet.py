@@ -135,7 +135,10 @@ class BackendState:
         account, breaker = self.account, self.breaker
         if (breaker is None or breaker.state is _CLOSED) and account.calm:
             account.bulkhead.running += 1
-            self._began(now_ns)
+            if self.timed:
+                self.load.began(now_ns)
+            else:
+                self.load.in_flight += 1
             return 0
         return self._enter_with_care(now_ns)
 
@@ -158,14 +161,11 @@ class BackendState:
             probes |= _LIMIT_PROBE
         if not account.bulkhead.try_enter().entered:
             return self._refused(probes)
-        self._began(now_ns)
-        return probes
-
-    def _began(self, now_ns: int) -> None:
         if self.timed:
             self.load.began(now_ns)
         else:
             self.load.in_flight += 1
+        return probes
 
     def _refused(self, probes: int) -> int:
         self._abandon(probes)
