@@ -462,7 +462,7 @@ async def test_a_rejected_request_is_not_tried_elsewhere(upstream):
 
 async def test_a_retry_is_one_exchange_with_one_charge(upstream):
     upstream.script(BAD["unavailable"])
-    async with gateway_for(snapshot_of(upstream.url)) as gateway:
+    async with gateway_for(snapshot_of(upstream.url), clock=TestClock()) as gateway:
         assert (await ask(gateway)).status == 200
         event = await only_event(gateway)
         assert (event.attempts, event.reason, event.output_tokens) == (2, "ok", 8)
