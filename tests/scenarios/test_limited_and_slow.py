@@ -45,7 +45,7 @@ async def test_an_account_that_is_used_up_is_left_alone_then_probed_and_the_ledg
         *providers.model("wanted", {"scarce": 1}, failure=fallback),
     )
     scarce.behave(f"rate-limited,retry-after={RETRY_AFTER_S}")
-    async with providers.load("wanted", 1000, name="first") as first:
+    async with providers.load("wanted", 20, name="first") as first:
         await eventually(lambda: scarce.requests, interval_s=0.001)
     limited_s = now()
     at_first = scarce.requests

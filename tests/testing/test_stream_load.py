@@ -51,5 +51,11 @@ async def test_it_begins_as_many_as_it_is_told_however_long_they_take():
     ):
         await eventually(lambda: simulator.requests_seen >= 20)
         assert not load.seen
+    # It ends although it is told to begin more than it can.
+    async with (
+        Simulator() as simulator,
+        StreamLoad(simulator.port, "key", model="m", per_second=1_000_000) as hurried,
+    ):
+        await eventually(lambda: len(hurried.seen) >= 20)
     starts = sorted(one.started_s for one in load.seen)
     assert starts[-1] - starts[0] >= (len(starts) - 2) / 100

@@ -1,6 +1,7 @@
 """So many streamed chats a second, whatever becomes of them, and what the caller saw of each."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class SeenStream:
 
 
 class StreamLoad:
-    """Begins `per_second` chats a second while the block runs, each on a connection of its own."""
+    """Begins at most `per_second` chats a second while the block runs, each on a connection of its own."""
 
     def __init__(
         self, port: int, key: str, *, model: str, per_second: float, name: str = "stream", **fields: Any
@@ -94,17 +95,14 @@ class StreamLoad:
 
     async def _begin(self) -> None:
         loop = asyncio.get_running_loop()
-        begun_s = loop.time()
-        for number in itertools.count(1):
-            task = asyncio.create_task(self._one(f"{self._name}-{number}"))
+        due_s, numbers = loop.time(), itertools.count(1)
+        while not self._stopping.is_set():
+            task = asyncio.create_task(self._one(f"{self._name}-{next(numbers)}"))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-            wait_s = begun_s + number * self._every_s - loop.time()
-            try:
-                await asyncio.wait_for(self._stopping.wait(), max(0.0, wait_s))
-            except TimeoutError:
-                continue
-            return
+            due_s = max(due_s + self._every_s, loop.time())  # what a busy machine delays is not made up for
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), due_s - loop.time())
 
     async def _one(self, request_id: str) -> None:
         loop = asyncio.get_running_loop()
