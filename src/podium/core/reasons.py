@@ -54,6 +54,7 @@ class Reason(StrEnum):
 
     # The upstream's.
     UPSTREAM_UNREACHABLE = "upstream_unreachable"
+    UPSTREAM_BUSY = "upstream_busy"
     UPSTREAM_TIMEOUT = "upstream_timeout"
     UPSTREAM_BROKEN = "upstream_broken"
     UPSTREAM_INVALID = "upstream_invalid"

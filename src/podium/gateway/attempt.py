@@ -27,6 +27,7 @@ _EVENT_STREAM: Headers = (
 
 
 _FIRST_SERVER_ERROR = 500
+_UNSENT = (Reason.UPSTREAM_UNREACHABLE, Reason.UPSTREAM_BUSY)
 
 
 class AttemptKind(StrEnum):
@@ -100,7 +101,7 @@ class Attempt:
         except PodiumError as error:
             self.reason = error.reason
             result = call_result(error.reason)
-            if error.reason is Reason.UPSTREAM_UNREACHABLE or isinstance(error, CallerError):
+            if error.reason in _UNSENT or isinstance(error, CallerError):
                 self.worked = False  # nothing was sent: no connection, or the protocol cannot say what is asked
             raise
         else:

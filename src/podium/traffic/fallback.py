@@ -89,6 +89,7 @@ def next_model(
 _CAUSES: dict[Reason | tuple[Reason, int], FallbackCause] = {
     Reason.NO_BACKEND: FallbackCause.DOWN,
     Reason.UPSTREAM_UNREACHABLE: FallbackCause.DOWN,
+    Reason.UPSTREAM_BUSY: FallbackCause.RATE_LIMITED,  # our own bound on it
     Reason.UPSTREAM_BROKEN: FallbackCause.DOWN,
     Reason.UPSTREAM_INVALID: FallbackCause.DOWN,
     Reason.UPSTREAM_ERROR: FallbackCause.DOWN,

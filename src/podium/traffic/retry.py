@@ -38,6 +38,7 @@ class RetryDecision(StrEnum):
 #   upstream_error 500  the model failed on this input; a second call costs again
 _AFTER: dict[Reason | tuple[Reason, int], RetryDecision] = {
     Reason.UPSTREAM_UNREACHABLE: RetryDecision.RETRY,  # nothing was sent
+    Reason.UPSTREAM_BUSY: RetryDecision.RETRY_ELSEWHERE,  # nothing was sent, and here it would wait again
     Reason.UPSTREAM_BROKEN: RetryDecision.RETRY,  # often an idle connection that the server was closing
     (Reason.UPSTREAM_ERROR, _BAD_GATEWAY): RetryDecision.RETRY,  # these three: a proxy lost its server
     (Reason.UPSTREAM_ERROR, _UNAVAILABLE): RetryDecision.RETRY,

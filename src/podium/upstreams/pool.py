@@ -88,7 +88,7 @@ class Pool:
         """A new connection, or the next one that comes free when the bound is reached."""
         while len(self._all) + self._opening >= self._max_connections:
             if len(self._waiting) >= _MAX_WAITING:
-                raise UpstreamFailed("The model's server is busy.", status=503, retry_after_s=1.0)
+                raise _busy()
             waiter: asyncio.Future[Connection | None] = self._loop.create_future()
             self._waiting.append(waiter)
             try:
@@ -97,7 +97,7 @@ class Pool:
             except BaseException as error:
                 self._withdraw(waiter)
                 if isinstance(error, TimeoutError):
-                    raise _unsent("No connection to the model's server came free in time.") from None
+                    raise _busy() from None
                 raise
             if given is not None and not given.closed:
                 return given
@@ -191,3 +191,14 @@ class Pool:
 def _unsent(message: str) -> UpstreamTimeout:
     """A time-out before anything was sent: another backend may be tried."""
     return UpstreamTimeout(message, reason=Reason.UPSTREAM_UNREACHABLE)
+
+
+def _busy() -> UpstreamFailed:
+    """All of our connections are in use: that is our bound, and says nothing about the server's health."""
+    return UpstreamFailed(
+        "All connections to the model's server are in use.",
+        reason=Reason.UPSTREAM_BUSY,
+        status=503,
+        retry_after_s=1.0,
+        hint="Raise the provider's `max_connections`, or add a backend.",
+    )
