@@ -1,0 +1,74 @@
+"""Atomic scripts: each is one file beside this one, named by its content, and runs wherever scripts may run at all.
+
+A script is asked for by digest (EVALSHA); a server that does not know it gets it whole (EVAL), which teaches it; one
+that forbids EVALSHA gets it whole each time. SCRIPT is never needed. When EVAL is forbidden too, the store is unusable.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any
+
+from redis.exceptions import NoScriptError, ResponseError
+
+from podium.store.redis.client import RedisClient, forbids
+from podium.store.redis.errors import StoreTrouble, StoreUnavailable
+
+__all__ = ["Script", "Scripts", "script"]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua text, and the digest that Redis knows it by."""
+
+    name: str  # `limits_take@1f0c9a2b`: another content is another name
+    text: str
+    digest: str
+
+
+@cache
+def script(name: str) -> Script:
+    """The script in `lua/<name>.lua`, after what all of them share."""
+    folder = files("podium.store.redis") / "lua"
+    body = (folder / "shared.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+    full_name = f"{name}@{_digest(body)[:8]}"
+    text = f"-- podium {full_name}\n{body}"  # so that the server's slow log says what ran
+    return Script(full_name, text, _digest(text))
+
+
+def _digest(text: str) -> str:
+    return sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Scripts:
+    """Runs scripts on a client."""
+
+    __slots__ = ("_asked_at", "_by_digest", "_client")
+
+    def __init__(self, client: RedisClient) -> None:
+        self._client = client
+        self._by_digest = True
+        self._asked_at = 0  # how many connections had been made when EVALSHA was found to be forbidden
+
+    async def run(self, what: Script, keys: tuple[str, ...], *arguments: str | bytes | int) -> Any:
+        """What the script returns. StoreUnavailable; ResponseError when the script itself is wrong."""
+        client = self._client
+        if self._by_digest or client.figures.connects != self._asked_at:
+            try:
+                return await client.send("EVALSHA", what.digest, len(keys), *keys, *arguments)
+            except NoScriptError:
+                self._by_digest = True
+            except ResponseError as error:
+                if not forbids(error):
+                    raise
+                self._by_digest, self._asked_at = False, client.figures.connects
+        client.figures.scripts_sent_whole += 1
+        try:
+            return await client.send("EVAL", what.text, len(keys), *keys, *arguments)
+        except ResponseError as error:
+            if not forbids(error):
+                raise
+            sentence = f"it forbids what the script {what.name} needs: {error}"
+            client.forbid(sentence)
+            raise StoreUnavailable(StoreTrouble.UNUSABLE, sentence) from error

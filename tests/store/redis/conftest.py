@@ -1,0 +1,108 @@
+import asyncio
+import contextlib
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from podium.store.redis.client import RedisClient
+from podium.store.redis.scripts import Scripts
+from podium.store.redis.settings import RedisSettings
+from podium.testing.redis_server import RedisServer
+
+# A busy machine may need long for an answer; tests about time limits set their own.
+PATIENT = {"timeout_ms": 2000, "connect_timeout_ms": 2000, "probe_interval_ms": 50}
+
+
+@pytest.fixture(scope="session")
+def shared_server():
+    """A Redis for all tests that do it no harm."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server):
+    """An empty Redis that is not to be harmed."""
+    shared_server.command("FLUSHALL")
+    shared_server.command("SCRIPT", "FLUSH")
+    return shared_server
+
+
+@pytest.fixture
+def own_server():
+    """A Redis that the test may harm."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def open_client():
+    """Opens clients and closes them after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def open_it(server, **changes):
+            settings = RedisSettings(**({"url": server.url} | PATIENT | changes))
+            return await stack.enter_async_context(RedisClient(settings))
+
+        yield open_it
+
+
+@pytest.fixture
+async def client(open_client, server):
+    return await open_client(server)
+
+
+@pytest.fixture
+def scripts(client):
+    return Scripts(client)
+
+
+class Relay:
+    """Stands between a client and a server on a port of its own; `slowness_s` delays each piece."""
+
+    def __init__(self, target_port):
+        self.slowness_s = 0.0
+        self.port = 0
+        self._target = target_port
+        self._tasks = set()
+
+    async def serve(self, reader, writer):
+        self._tasks.add(asyncio.current_task())
+        with contextlib.suppress(OSError, ExceptionGroup, asyncio.CancelledError):
+            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._pass_on(reader, back))
+                    group.create_task(self._pass_on(there, writer))
+            finally:
+                back.transport.abort()
+        writer.transport.abort()
+
+    async def _pass_on(self, source, sink):
+        while piece := await source.read(65536):
+            await asyncio.sleep(self.slowness_s)
+            sink.write(piece)
+        raise ConnectionResetError
+
+    async def end(self):
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@pytest.fixture
+def relayed():
+    """`async with relayed(port, ssl=None) as relay`: a relay before a server."""
+
+    @asynccontextmanager
+    async def run(port, *, ssl=None):
+        relay = Relay(port)
+        listener = await asyncio.start_server(relay.serve, "127.0.0.1", 0, ssl=ssl)
+        relay.port = listener.sockets[0].getsockname()[1]
+        try:
+            yield relay
+        finally:
+            listener.close()
+            await relay.end()
+
+    return run
