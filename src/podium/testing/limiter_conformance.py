@@ -126,10 +126,10 @@ class LimiterConformance:
 
     async def test_gcra_takes_no_more_at_once_than_its_burst(self, limiter: AsyncLimiter) -> None:
         bucket = _requests(3600, burst=5)
-        assert await _admitted(limiter, (bucket,), Charge(5, 0, 0, 0, 1), 1) == 1
-        assert (await limiter.acquire((bucket,), Charge(5, 0, 0, 0, 1))).retry_after_s <= 5
+        assert await _admitted(limiter, (bucket,), charge_of(0, 0, requests=5), 1) == 1
+        assert (await limiter.acquire((bucket,), charge_of(0, 0, requests=5))).retry_after_s <= 5
         await limiter.advance(6 * _SECOND_NS)
-        assert await _admitted(limiter, (bucket,), Charge(5, 0, 0, 0, 1), 1) == 1
+        assert await _admitted(limiter, (bucket,), charge_of(0, 0, requests=5), 1) == 1
 
     async def test_a_sliding_window_gives_nothing_back_before_it_has_passed(self, limiter: AsyncLimiter) -> None:
         bucket = _requests(6, algorithm="sliding_window")
@@ -185,16 +185,16 @@ class LimiterConformance:
 
     async def test_a_refusal_names_the_longest_wait(self, limiter: AsyncLimiter) -> None:
         fast, slow = _requests(60), _tokens(60)
-        _granted(await limiter.acquire((fast, slow), Charge(60, 60, 0, 60, 1)))
-        refusal = _refused(await limiter.acquire((fast, slow), Charge(1, 30, 0, 30, 1)))
+        _granted(await limiter.acquire((fast, slow), charge_of(60, 0, requests=60)))
+        refusal = _refused(await limiter.acquire((fast, slow), charge_of(30, 0)))
         assert refusal.bucket == slow
         assert refusal.retry_after_s is not None
         assert _about(refusal.retry_after_s, 1800)
 
     async def test_a_refusal_names_the_highest_priority_and_still_the_longest_wait(self, limiter: AsyncLimiter) -> None:
         told, slow = _requests(60, priority=5), _tokens(60)
-        _granted(await limiter.acquire((told, slow), Charge(60, 60, 0, 60, 1)))
-        refusal = _refused(await limiter.acquire((told, slow), Charge(1, 30, 0, 30, 1)))
+        _granted(await limiter.acquire((told, slow), charge_of(60, 0, requests=60)))
+        refusal = _refused(await limiter.acquire((told, slow), charge_of(30, 0)))
         assert refusal.bucket == told
         assert refusal.retry_after_s is not None
         assert _about(refusal.retry_after_s, 1800)

@@ -71,45 +71,69 @@ class Gcra:
         self.fits(0, now_ns)
         self._set(bucket)
 
-    def fits(self, amount: int, now_ns: int) -> bool:
-        """Let time pass; True when there is room."""
-        elapsed = now_ns - self.at_ns
-        if elapsed > 0:
-            self.at_ns = now_ns
-            debt = self._debt - elapsed * self._rate
-            self._debt = debt if debt > 0 else 0  # noqa: FURB136 - a call costs more than the rest of the line
-        return self._debt + amount * self._unit <= self._burst_units
-
-    def take(self, amount: int, serial: int, until_ns: int) -> None:
-        """Charge, right after `fits`, for a grant whose lease ends at `until_ns`; over the brim if need be.
+    def take(self, amount: int, serial: int, now_ns: int, until_ns: int) -> bool:
+        """Let time pass; charge when there is room, for a grant whose lease ends at `until_ns`. False: nothing changed.
 
         `serial` is higher than in any earlier charge.
         """
+        low = self._debt
+        elapsed = now_ns - self.at_ns
+        if elapsed > 0:
+            self.at_ns = now_ns
+            low -= elapsed * self._rate
+            self._debt = low = low if low > 0 else 0  # noqa: FURB136 - a call costs more than the rest of the line
+        debt = low + amount * self._unit
+        if debt > self._burst_units:
+            return False
+        self._debt = debt
         self.flying += 1
         self.held_ns = until_ns
-        low = self._debt
-        self._debt = low + amount * self._unit
         lows = self._lows
         if lows and lows[-1] == low:
             self._serials[-1] = serial
         else:
             self._mark(low, serial)
+        return True
+
+    def undo(self, amount: int, serial: int) -> None:  # noqa: ARG002 - one shape
+        """Take back the last `take`. Its mark may stay: the debt was as low as that."""
+        self.flying -= 1
+        self._debt -= amount * self._unit
 
     def end(self, difference: int, grant: Taken, next_serial: int, now_ns: int) -> None:
         """End a grant, which used `difference` more than it took. `next_serial`: as in `take`."""
         self.flying -= 1
-        if difference:
-            self.fits(0, now_ns)
-            if difference > 0:
-                self._mark(self._debt, next_serial)
-                self._debt += difference * self._unit
-            else:
-                self._give_back(-difference * self._unit, grant.serial)
+        if not difference:
+            return
+        debt = self._debt
+        elapsed = now_ns - self.at_ns
+        if elapsed > 0:
+            self.at_ns = now_ns
+            debt -= elapsed * self._rate
+            debt = debt if debt > 0 else 0  # noqa: FURB136 - as in `take`
+        self._debt = debt
+        serials = self._serials
+        if difference > 0:
+            self._mark(debt, next_serial)
+            self._debt = debt + difference * self._unit
+        elif serials and serials[-1] > grant.serial:
+            self._give_back(-difference * self._unit, grant.serial)
+        else:  # nothing was charged since, and the debt is the lowest
+            debt += difference * self._unit
+            self._debt = debt if debt > 0 else 0  # noqa: FURB136 - as in `take`
 
     def renew(self, serial: int, until_ns: int) -> bool:  # noqa: ARG002 - one shape
         """Let the lease of a grant end later."""
         self.held_ns = until_ns
         return True
+
+    def fits(self, amount: int, now_ns: int) -> bool:
+        """Let time pass; True when there is room."""
+        elapsed = now_ns - self.at_ns
+        if elapsed > 0:
+            self.at_ns = now_ns
+            self._debt = max(0, self._debt - elapsed * self._rate)
+        return self._debt + amount * self._unit <= self._burst_units
 
     def wait_ns(self, amount: int, now_ns: int) -> int | None:
         """How long until `amount` fits in, if nothing else is taken; None: it is too large to fit in ever."""
@@ -162,14 +186,13 @@ class Gcra:
             del self._lows[1::2], self._serials[::2]
 
     def _give_back(self, units: int, serial: int) -> None:
-        """Take `units` out of the charge with this serial, as if they had never been in it."""
+        """Take `units` out of the charge with this serial, as if they had never been in it; there is a later one."""
         serials, lows = self._serials, self._lows
         first = bisect_right(serials, serial)
-        if first < len(lows):  # else nothing was charged since, and the debt is the lowest
-            lowest = lows[first]
-            units = min(units, lowest)
-            if units:
-                lows[first:] = [low - units for low in lows[first:]]
-                kept = bisect_left(lows, lowest - units, 0, first)
-                del lows[kept:first], serials[kept:first]
+        lowest = lows[first]
+        units = min(units, lowest)
+        if units:
+            lows[first:] = [low - units for low in lows[first:]]
+            kept = bisect_left(lows, lowest - units, 0, first)
+            del lows[kept:first], serials[kept:first]
         self._debt -= min(units, self._debt)

@@ -5,7 +5,7 @@ Rules beside the promises of `buckets`
    from it is in flight. What is forgotten starts afresh. Those not used for long go first (second chance).
 2. Memory is bounded in entries and in bytes. When all that could be forgotten is in use, further subjects share one
    bucket a limit: none of them gets more than the limit, and no flood of names can lift or forget a limit.
-   Bytes go over the bound only by what exchanges in flight add to subjects that are already there.
+   Bytes go over the bound by these shared buckets, and by what exchanges in flight add to subjects already there.
 3. Time never goes back. A step back of the clock up to a second is waited out; a longer one counts as no time.
 """
 
@@ -13,6 +13,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import islice
 from math import inf
+
+import msgspec
 
 from podium.traffic.limiting.buckets import MEASURES, NOTHING, Bucket, Charge, Refusal, Standing
 from podium.traffic.limiting.gcra import Gcra
@@ -31,17 +33,14 @@ _MIN_ENTRIES = 64
 _CONCURRENCY = MEASURES.index("concurrency")
 
 
-class Grant:
+class Grant(msgspec.Struct, eq=False):
     """An admitted exchange. Settle or release it when it ends; a second time does nothing."""
 
-    __slots__ = ("at_ns", "charge", "ended", "serial", "states")
-
-    def __init__(self, states: list[State], charge: Charge, serial: int, at_ns: int) -> None:
-        self.states = states
-        self.charge = charge  # what was taken from each, by its measure
-        self.serial = serial
-        self.at_ns = at_ns  # in the limiter's own time
-        self.ended = False
+    states: list[State]
+    charge: Charge  # what was taken from each, by its measure
+    serial: int
+    at_ns: int  # in the limiter's own time
+    ended: bool = False
 
     @property
     def buckets(self) -> tuple[Bucket, ...]:
@@ -107,30 +106,25 @@ class Limiter:
 
     def acquire(self, buckets: Sequence[Bucket], charge: Charge, now_ns: int) -> Grant | Refusal:
         """Take `charge` from every bucket, or nothing at all. The keys of the buckets differ."""
-        now = now_ns + self._offset_ns
+        now = now_ns + self._offset_ns  # as `_now`, without the call
         if now < self._now_ns:
             now = self._stepped_back(now)
         self._now_ns = now
-        if self._memory.used > self._max_bytes:
-            self._make_room(now, [])
+        serial = self._serial = self._serial + 1
+        until_ns = now + self._lease_ns
         known = self._states.get
         states: list[State] = []
-        room = True
         for bucket in buckets:
             state = known(bucket.key)
             if state is None:
                 state = self._open(bucket, now, states)
             elif state.bucket is not bucket:
                 state.bind(bucket, now)
+            if not state.take(charge[state.what], serial, now, until_ns):
+                for taken in states:
+                    taken.undo(charge[taken.what], serial)
+                return self._refuse(buckets, charge, now)
             states.append(state)
-            if not state.fits(charge[state.what], now):
-                room = False
-        if not room:
-            return _refusal(states, charge, now)
-        serial = self._serial = self._serial + 1
-        until_ns = now + self._lease_ns
-        for state in states:
-            state.take(charge[state.what], serial, until_ns)
         return Grant(states, charge, serial, now)
 
     def settle(self, grant: Grant, facts: Charge, now_ns: int) -> None:
@@ -141,7 +135,10 @@ class Limiter:
         if grant.ended:
             return
         grant.ended = True
-        now = self._now(now_ns)
+        now = now_ns + self._offset_ns  # as `_now`, without the call
+        if now < self._now_ns:
+            now = self._stepped_back(now)
+        self._now_ns = now
         charge = grant.charge
         serial = self._serial = self._serial + 1
         for state in grant.states:
@@ -192,6 +189,35 @@ class Limiter:
             self._offset_ns += self._now_ns - now
         return self._now_ns
 
+    def _refuse(self, buckets: Sequence[Bucket], charge: Charge, now: int) -> Refusal:
+        """Of those without room, the one of the highest priority, then of the longest wait; the wait is the longest."""
+        states: list[State] = []
+        told: tuple[int, float, Bucket] | None = None
+        longest: float = 0
+        for bucket in buckets:
+            state = self._states.get(bucket.key) or self._open(bucket, now, states)
+            if state.bucket is not bucket:
+                state.bind(bucket, now)
+            states.append(state)
+            amount = charge[state.what]
+            wait_ns = state.wait_ns(amount, now)
+            if wait_ns == 0:
+                continue
+            state.refused = (now, amount, wait_ns)
+            wait = inf if wait_ns is None else wait_ns
+            longest = max(longest, wait)
+            if told is None or (bucket.priority, wait) > told[:2]:
+                told = (bucket.priority, wait, bucket)
+        assert told is not None
+        bucket = told[2]
+        return Refusal(
+            bucket,
+            REASONS[bucket.what],
+            refusal_message(bucket, charge[MEASURES.index(bucket.what)]),
+            None if longest == inf else longest / _SECOND_NS,
+            tuple([state.standing(now) for state in states]),
+        )
+
     def _open(self, bucket: Bucket, now: int, mine: list[State]) -> State:
         """The state of a subject that has none: its own, or the shared one when there is no room."""
         if (len(self._states) >= self._max_entries or self._memory.used >= self._max_bytes) and not self._make_room(
@@ -199,6 +225,7 @@ class Limiter:
         ):
             return self._open_shared(bucket, now, mine)
         state = self._states[bucket.key] = _new_state(bucket, now, self._memory)
+        state.seen_ns = now + self._lease_ns  # its first use alone is no reason to keep it
         return state
 
     def _open_shared(self, bucket: Bucket, now: int, mine: list[State]) -> State:
@@ -239,28 +266,3 @@ def _new_state(bucket: Bucket, now: int, memory: Memory) -> State:
     if bucket.what == "concurrency":
         return Places(bucket, now, memory)
     return (Gcra if bucket.algorithm == "gcra" else SlidingWindow)(bucket, now, memory)
-
-
-def _refusal(states: list[State], charge: Charge, now: int) -> Refusal:
-    """Of those without room, the one of the highest priority, then of the longest wait; the wait is the longest."""
-    told: tuple[int, float, State] | None = None
-    longest: float = 0
-    for state in states:
-        amount = charge[state.what]
-        wait_ns = state.wait_ns(amount, now)
-        if wait_ns == 0:
-            continue
-        state.refused = (now, amount, wait_ns)
-        wait = inf if wait_ns is None else wait_ns
-        longest = max(longest, wait)
-        if told is None or (state.bucket.priority, wait) > told[:2]:
-            told = (state.bucket.priority, wait, state)
-    assert told is not None
-    bucket = told[2].bucket
-    return Refusal(
-        bucket,
-        REASONS[bucket.what],
-        refusal_message(bucket, charge[told[2].what]),
-        None if longest == inf else longest / _SECOND_NS,
-        tuple([state.standing(now) for state in states]),
-    )

@@ -50,22 +50,25 @@ class Places:
         self.bucket = bucket
         self._amount = bucket.amount
 
-    def fits(self, amount: int, now_ns: int) -> bool:
-        """True when `amount` places are free."""
-        leases = self._leases
-        if len(leases) + amount <= self._amount:
-            return True
-        return now_ns >= self._oldest_ns and self._expire(now_ns) + amount <= self._amount
+    def take(self, amount: int, serial: int, now_ns: int, until_ns: int) -> bool:
+        """Lease a place until `until_ns`, which is never before that of an earlier lease. `amount`: 0 or 1.
 
-    def take(self, amount: int, serial: int, until_ns: int) -> None:
-        """Lease a place until `until_ns`, which is never before that of an earlier lease. `amount`: 0 or 1."""
+        False: none is free, and nothing changed.
+        """
+        leases = self._leases
+        if len(leases) + amount > self._amount and self._expire(now_ns) + amount > self._amount:
+            return False
         if amount:
-            leases = self._leases
             if not leases:
                 self._oldest_ns = until_ns
             leases[serial] = until_ns
             if len(leases) > self._leases_paid:
                 self._grow()
+        return True
+
+    def undo(self, amount: int, serial: int) -> None:  # noqa: ARG002 - one shape
+        """Take back the last `take`."""
+        self._leases.pop(serial, None)
 
     def end(self, difference: int, grant: Taken, next_serial: int, now_ns: int) -> None:  # noqa: ARG002 - one shape
         """Free the place of a grant, if it still has it."""
@@ -77,6 +80,10 @@ class Places:
             return False
         self._leases[serial] = until_ns
         return True
+
+    def fits(self, amount: int, now_ns: int) -> bool:
+        """True when `amount` places are free."""
+        return self._expire(now_ns) + amount <= self._amount
 
     def wait_ns(self, amount: int, now_ns: int) -> int | None:
         """How long to wait before asking again; None: there never are as many places."""

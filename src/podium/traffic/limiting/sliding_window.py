@@ -55,19 +55,25 @@ class SlidingWindow:
         self.bucket = bucket
         self._amount = bucket.amount
 
-    def fits(self, amount: int, now_ns: int) -> bool:
-        """Let time pass; True when there is room."""
+    def take(self, amount: int, serial: int, now_ns: int, until_ns: int) -> bool:  # noqa: ARG002 - one shape
+        """Let time pass; charge when there is room, for a grant leased until `until_ns`. False: nothing changed."""
         slot = now_ns // self._part_ns
         if slot > self._slot:
             self._advance(slot)
-        return self._total + amount <= self._amount
-
-    def take(self, amount: int, serial: int, until_ns: int) -> None:  # noqa: ARG002 - one shape
-        """Charge, for a grant whose lease ends at `until_ns`. Right after `fits`."""
+        total = self._total + amount
+        if total > self._amount:
+            return False
+        self._total = total
+        self._counts[self._slot % _RING] += amount
         self.flying += 1
         self.held_ns = until_ns
-        self._total += amount
-        self._counts[self._slot % _RING] += amount
+        return True
+
+    def undo(self, amount: int, serial: int) -> None:  # noqa: ARG002 - one shape
+        """Take back the last `take`."""
+        self.flying -= 1
+        self._total -= amount
+        self._counts[self._slot % _RING] -= amount
 
     def end(self, difference: int, grant: Taken, next_serial: int, now_ns: int) -> None:  # noqa: ARG002 - one shape
         """End a grant, which used `difference` more than it took."""
@@ -84,6 +90,13 @@ class SlidingWindow:
         """Let the lease of a grant end later."""
         self.held_ns = until_ns
         return True
+
+    def fits(self, amount: int, now_ns: int) -> bool:
+        """Let time pass; True when there is room."""
+        slot = now_ns // self._part_ns
+        if slot > self._slot:
+            self._advance(slot)
+        return self._total + amount <= self._amount
 
     def wait_ns(self, amount: int, now_ns: int) -> int | None:
         """How long until `amount` fits in, if nothing else is taken; None: it is too large to fit in ever."""
