@@ -29,9 +29,10 @@ class Script:
 
 @cache
 def script(name: str) -> Script:
-    """The script in `lua/<name>.lua`, after what all of them share."""
+    """The script in `lua/<name>.lua`, after what all share and what its family does: `limits.lua` for `limits_take`."""
     folder = files("podium.store.redis") / "lua"
-    body = (folder / "shared.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+    parts = [folder / f"{part}.lua" for part in ("shared", name.partition("_")[0], name)]
+    body = "".join(part.read_text("utf-8") for part in parts if part.is_file())
     full_name = f"{name}@{_digest(body)[:8]}"
     text = f"-- podium {full_name}\n{body}"  # so that the server's slow log says what ran
     return Script(full_name, text, _digest(text))
