@@ -18,8 +18,8 @@ backends that refuse what they cannot bear, or where somebody knows the bound.
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import ceil
-from statistics import median
+from math import ceil, hypot, sqrt
+from statistics import median, stdev
 from typing import Protocol
 
 __all__ = ["BACKOFF", "AdaptiveLimit", "AimdLimit", "CallOutcome", "ConcurrencyPolicy", "GradientLimit"]
@@ -28,13 +28,17 @@ BACKOFF = 0.9  # Netflix's AIMDLimit.backoffRatio
 _LEAST_SAMPLES, _MOST_SAMPLES = 60, 400  # of a round; between: four times the limit. The mean of 60 exponential
 # times is off by 13 %, of 400 by 5 % (standard error)
 _CUT = 5.0  # a time counts as at most so many medians
-_STALE_NS = 120_000_000_000  # a round that has not come together by then begins again
-_TOLERANCE = 1.05  # the time now may be so many times the one without load
+_LONG_NS, _FEWEST = 30_000_000_000, 10  # a round that takes so long ends with so many (Netflix's windowSize)
+_STALE_NS = 600_000_000_000  # and begins again when it has not got those by then
+_TOLERANCE = 1.02  # the time now may be so many times the one without load
 _STEEPEST = 0.5  # a round never takes more than half of the limit (Netflix, Envoy)
-_GROWTH = 0.1  # a round adds a tenth of the limit, at least one
+_GROWTH, _LEAST_GROWTH = 0.07, 0.4  # a round adds such a share of the limit, at least so much
+_CALM, _FASTEST_GROWTH = 3, 0.5  # after so many quick rounds in a row the share doubles each round, up to this
 _PROBE_EVERY = 30  # rounds (Netflix's VegasLimit.probeMultiplier)
-_FIRST_PROBE = 3  # rounds: the first measure may have been taken under load
-_NEW = 0.5  # weight of a probe against what was known
+_FIRST_PROBE = 2  # rounds; doubles: the first measure may have been taken under load
+_NEW = 0.25  # least weight of a probe against what was known
+_MUCH_LESS = 0.8  # of what was known: that was measured under load, and is forgotten
+_DOUBT = 0.7  # standard errors that a round must be slower by; twice as many before the first queue
 _STUCK = 5  # rounds at the minimum and still slow: the backend has become slower (Envoy's number)
 _FASTER, _FASTER_ROUNDS = 0.7, 3  # of the time without load, so often in a row: the backend has become faster
 _FALLEN, _UNMOVED = 0.6, 0.8  # the limit has fallen to this share, and the time has not fallen below that one
@@ -75,8 +79,14 @@ class AdaptiveLimit(Protocol):
     def started(self, now_ns: int) -> None:
         """A call goes out, whether within the limit or not."""
 
+    def first_content(self, now_ns: int, latency_ms: float) -> None:
+        """Its first content is here. May be left out, but with long answers the limit learns much sooner by it."""
+
     def ended(self, now_ns: int, latency_ms: float | None, outcome: CallOutcome) -> None:
-        """It is over. `latency_ms`: to the first content; None: there was none. Once for each `started`."""
+        """It is over. Once for each `started`.
+
+        `latency_ms`: to the first content; None: there was none, or `first_content` has told.
+        """
 
 
 class _Rounds:
@@ -113,6 +123,12 @@ class _Rounds:
         if in_flight > self._peak:  # noqa: PLR1730 - a call costs more than the rest
             self._peak = in_flight
 
+    def first_content(self, now_ns: int, latency_ms: float) -> None:
+        """See AdaptiveLimit."""
+        if now_ns - latency_ms * 1e6 >= self._began_ns:
+            self._samples.append(latency_ms)
+            self._end_if_complete(now_ns)
+
     def ended(self, now_ns: int, latency_ms: float | None, outcome: CallOutcome) -> None:
         """See AdaptiveLimit."""
         assert self.in_flight > 0, "what ends has started"
@@ -122,11 +138,16 @@ class _Rounds:
             return
         if outcome is CallOutcome.OVERLOADED:
             self._overloaded = True
+            self._turn(now_ns)
         elif outcome is CallOutcome.OK and latency_ms is not None:
             self._samples.append(latency_ms)
-        if self._overloaded or len(self._samples) >= self._size:
+            self._end_if_complete(now_ns)
+
+    def _end_if_complete(self, now_ns: int) -> None:
+        count, elapsed_ns = len(self._samples), now_ns - self._began_ns
+        if count >= self._size or (elapsed_ns > _LONG_NS and count >= _FEWEST):
             self._turn(now_ns)
-        elif now_ns - self._began_ns > _STALE_NS:
+        elif elapsed_ns > _STALE_NS:
             self._begin(now_ns, self._value)
 
     def _turn(self, now_ns: int) -> None:
@@ -166,71 +187,109 @@ class AimdLimit(_Rounds):
 class GradientLimit(_Rounds):
     """The time without load over the time now."""
 
-    __slots__ = ("_fall", "_fast", "_probe_in", "_probing", "_starting", "_stuck", "unloaded_ms")
+    __slots__ = (
+        "_base_error_ms",
+        "_calm",
+        "_fall",
+        "_fast",
+        "_probe_in",
+        "_probes",
+        "_probing",
+        "_starting",
+        "_stuck",
+        "unloaded_ms",
+    )
 
     def __init__(self, policy: ConcurrencyPolicy, now_ns: int) -> None:
         super().__init__(policy, now_ns)
         self.unloaded_ms: float | None = None  # the mean without load; None: not measured yet
+        self._base_error_ms = 0.0  # its standard error
         self._probing = False
         self._probe_in = _FIRST_PROBE
+        self._probes = 0  # that `unloaded_ms` is the mean of
         self._starting = True  # doubles until it meets the first queue, as TCP's slow start
-        self._stuck = self._fast = 0  # rounds in a row
+        self._stuck = self._fast = self._calm = 0  # rounds in a row
         self._fall: tuple[float, float] | None = None  # the limit before it began to fall, the longest time since
 
     def _turn(self, now_ns: int) -> None:
         if self._overloaded:
             self._starting = self._probing = False
+            self._calm = 0
             self._begin(now_ns, min(self._value * BACKOFF, self._value - 1))
             return
         time_ms, unloaded_ms = _mean(self._samples), self.unloaded_ms
         if unloaded_ms is None:
-            self._learn(time_ms, _FIRST_PROBE)
-            self._begin(now_ns, self._value)
-            return
-        if self._probing:
-            self._learn(unloaded_ms + _NEW * (time_ms - unloaded_ms), _PROBE_EVERY)
-            self._begin(now_ns, self._value)
-            return
-        self._probe_in -= 1
-        if self._probe_in <= 0 and self._value > self.policy.minimum:
-            self._probing = True
-            self._begin(now_ns, self._value, self._value / 2)
-            return
-        self._begin(now_ns, self._moved(time_ms, unloaded_ms))
+            self._learn(time_ms)
+        elif self._probing:
+            self._probed(time_ms, unloaded_ms)
+        else:
+            self._probe_in -= 1
+            if self._probe_in <= 0 and self._value > self.policy.minimum:
+                self._probing = True
+                self._begin(now_ns, self._value, self._value / 2)
+                return
+            self._value = self._moved(time_ms, unloaded_ms)
+        self._begin(now_ns, self._value)
 
-    def _learn(self, unloaded_ms: float, probe_in: int) -> None:
+    def _error_ms(self) -> float:
+        """The standard error of the round's mean."""
+        return stdev(self._samples) / sqrt(len(self._samples))
+
+    def _learn(self, unloaded_ms: float) -> None:
+        """Forget what was known of the time without load."""
         self.unloaded_ms = unloaded_ms
+        self._base_error_ms = self._error_ms()
         self._probing = False
-        self._probe_in = probe_in
+        self._probes = 1
+        self._probe_in = _FIRST_PROBE
         self._stuck = self._fast = 0
+        self._fall = None
+
+    def _probed(self, time_ms: float, unloaded_ms: float) -> None:
+        """Take a probe into the mean."""
+        if time_ms < _MUCH_LESS * unloaded_ms:
+            self._learn(time_ms)
+            return
+        self._probes += 1
+        new = max(_NEW, 1 / self._probes)
+        self.unloaded_ms = unloaded_ms + new * (time_ms - unloaded_ms)
+        self._base_error_ms = hypot((1 - new) * self._base_error_ms, new * self._error_ms())
+        self._probing = False
+        self._probe_in = min(_FIRST_PROBE**self._probes, _PROBE_EVERY)
         self._fall = None
 
     def _moved(self, time_ms: float, unloaded_ms: float) -> float:
         """The next limit."""
         value = self._value
-        gradient = _TOLERANCE * unloaded_ms / time_ms
+        doubt_ms = _DOUBT * hypot(self._error_ms(), self._base_error_ms)
+        at_least_ms = max(time_ms - (2 * doubt_ms if self._starting else doubt_ms), 1e-6)
+        gradient = _TOLERANCE * unloaded_ms / at_least_ms
         if gradient < 1.0:
             return self._fallen(time_ms, max(gradient, _STEEPEST))
         self._stuck, self._fall = 0, None
         self._fast = self._fast + 1 if time_ms < _FASTER * unloaded_ms else 0
         if self._fast >= _FASTER_ROUNDS:
-            self._learn(time_ms, _PROBE_EVERY)
+            self._learn(time_ms)
         if not self._felt():
             return value
-        return 2 * value if self._starting else value + max(1.0, _GROWTH * value)
+        if self._starting:
+            return 2 * value
+        self._calm += 1
+        share = min(_GROWTH * 2.0 ** max(0, self._calm - _CALM), _FASTEST_GROWTH)
+        return value + max(_LEAST_GROWTH, share * value)
 
     def _fallen(self, time_ms: float, gradient: float) -> float:
         """The next limit after a slow round; the old one, if the load is not what makes it slow."""
         value = self._value
-        self._starting, self._fast = False, 0
+        self._starting, self._fast, self._calm = False, 0, 0
         before, longest_ms = self._fall or (value, time_ms)
         self._fall = before, max(longest_ms, time_ms)
         if value <= _FALLEN * before and time_ms > _UNMOVED * longest_ms:
-            self._learn(time_ms, _PROBE_EVERY)
+            self._learn(time_ms)
             return before
         self._stuck = self._stuck + 1 if self.limit == self.policy.minimum else 0
         if self._stuck >= _STUCK:
-            self._learn(time_ms, _PROBE_EVERY)
+            self._learn(time_ms)
             self._starting = True
         return value * gradient
 

@@ -145,7 +145,7 @@ class Admission:
         return [self._shed(entry, ShedReason.DEADLINE_PASSED, now_ns) for entry in late]
 
     def cancel(self, entry: Entry, now_ns: int) -> bool:
-        """Forget an entry whose caller has gone; False: it does not wait (any more), so it may have a place."""
+        """Forget an entry whose caller has gone; False: it has started or been shed already."""
         removed = self.queue.remove(entry)
         self._look(now_ns)
         return removed

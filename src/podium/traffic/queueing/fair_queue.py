@@ -287,10 +287,13 @@ class FairQueue:
         return None
 
     def remove(self, entry: Entry) -> bool:
-        """Take out an entry whose caller has gone; False when it does not wait (any more)."""
+        """Take out an entry whose caller has gone; False when it has left already, told why or started."""
         line = entry._line  # noqa: SLF001 - queue and entry are one thing
         if line is None:
-            return False
+            if entry not in self._late:
+                return False
+            self._late.remove(entry)
+            return True
         self._classes[entry.rank].remove(entry, line)
         self._left(entry)
         return True
