@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium.traffic.limiting.buckets import SLOTS, Bucket
+from podium.traffic.limiting.buckets import SLOTS, Bucket, Standing
 from podium.traffic.limiting.memory import Memory
 from podium.traffic.limiting.sliding_window import SlidingWindow
 
@@ -82,6 +82,6 @@ def test_a_late_correction_of_what_counts_no_more_changes_nothing():
     window.take(10, 1, 0, 0)
     assert window.take(10, 2, 1700, 0)
     window.end(-10, SimpleNamespace(serial=1, at_ns=0), 3, 1700)
-    assert window.standing(1700) == (window.bucket, 0, 1700)
+    assert window.standing(1700) == Standing(window.bucket, 0, 1700)
     window.undo(10, 2)
     assert (window.standing(1700).left, window.idle(1700)) == (10, True)

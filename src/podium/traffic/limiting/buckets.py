@@ -8,7 +8,8 @@ A limiter keeps three promises
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+
+import msgspec
 
 from podium.core.limits import Algorithm, Dimension, Measure
 from podium.core.reasons import Reason
@@ -55,7 +56,7 @@ class Bucket:
         return self.burst or self.amount
 
 
-class Standing(NamedTuple):
+class Standing(msgspec.Struct, frozen=True, gc=False):
     """How one bucket stands."""
 
     bucket: Bucket

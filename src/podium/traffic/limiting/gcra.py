@@ -145,9 +145,12 @@ class Gcra:
 
     def standing(self, now_ns: int) -> Standing:
         """What is left."""
-        self.fits(0, now_ns)
-        left = (self._burst_units - self._debt) // self._unit
-        return Standing(self.bucket, max(0, left), -(-self._debt // self._rate))
+        elapsed = now_ns - self.at_ns
+        debt = self._debt - elapsed * self._rate if elapsed > 0 else self._debt
+        if debt <= 0:
+            return Standing(self.bucket, self.bucket.at_once, 0)
+        left = (self._burst_units - debt) // self._unit
+        return Standing(self.bucket, left if left > 0 else 0, -(-debt // self._rate))  # noqa: FURB136 - as in `take`
 
     def idle(self, now_ns: int) -> bool:
         """True when a new one would decide the same."""

@@ -171,11 +171,12 @@ class Limiter:
         state = self._states.get(bucket.key) or self._shared.get(bucket.shared_key)
         if state is None:
             return Standing(bucket, bucket.at_once, 0), None
-        left, reset_ns = state.standing(now)[1:]
+        stands = state.standing(now)
+        standing = Standing(bucket, stands.left, stands.reset_ns)
         if state.refused is None:
-            return Standing(bucket, left, reset_ns), None
+            return standing, None
         at_ns, amount, wait_ns = state.refused
-        return Standing(bucket, left, reset_ns), LastRefusal(now - at_ns, amount, wait_ns)
+        return standing, LastRefusal(now - at_ns, amount, wait_ns)
 
     def _now(self, now_ns: int) -> int:
         now = now_ns + self._offset_ns

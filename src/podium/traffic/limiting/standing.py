@@ -1,9 +1,8 @@
 """How close a caller is to its limits, as response headers."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from podium.core.limits import Measure
 from podium.traffic.limiting.buckets import Refusal, Standing
 
 __all__ = ["anthropic_headers", "openai_headers", "retry_headers"]
@@ -12,8 +11,7 @@ _OPENAI = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-rateli
 _ANTHROPIC = (
     b"anthropic-ratelimit-%b-limit: %d\r\nanthropic-ratelimit-%b-remaining: %d\r\nanthropic-ratelimit-%b-reset: %b\r\n"
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TOKENS: frozenset[Measure] = frozenset({"tokens", "input_tokens", "output_tokens"})
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - of UTC, and written without an offset
 
 
 def openai_headers(standings: Iterable[Standing]) -> bytes:
@@ -21,13 +19,15 @@ def openai_headers(standings: Iterable[Standing]) -> bytes:
 
     Requests and tokens (of any kind) each show the bucket with the least left. Empty when neither is limited.
     """
-    requests, tokens, _, _ = _tightest(standings)
-    lines = b""
-    for noun, standing in ((b"requests", requests), (b"tokens", tokens)):
-        if standing is not None:
-            reset = _duration(standing.reset_ns)
-            lines += _OPENAI % (noun, standing.bucket.amount, noun, standing.left, noun, reset)
-    return lines
+    requests = tokens = None
+    for standing in standings:
+        what = standing.bucket.what
+        if what == "requests":
+            requests = _tighter(requests, standing)
+        elif what != "concurrency":
+            tokens = _tighter(tokens, standing)
+    lines = b"" if requests is None else _openai_lines(b"requests", requests)
+    return lines if tokens is None else lines + _openai_lines(b"tokens", tokens)
 
 
 def anthropic_headers(standings: Iterable[Standing], now_unix_ns: int) -> bytes:
@@ -55,16 +55,19 @@ def retry_headers(refusal: Refusal) -> bytes:
     return b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (-(-wait_ms // 1000), wait_ms)
 
 
-def _tightest(
-    standings: Iterable[Standing],
-) -> tuple[Standing | None, Standing | None, Standing | None, Standing | None]:
+def _openai_lines(noun: bytes, standing: Standing) -> bytes:
+    reset = _duration(standing.reset_ns) if standing.reset_ns else b"0s"
+    return _OPENAI % (noun, standing.bucket.amount, noun, standing.left, noun, reset)
+
+
+def _tightest(standings: Iterable[Standing]) -> tuple[Standing | None, ...]:
     """Of requests, all kinds of tokens, input tokens and output tokens: the one with the least left."""
     requests = tokens = inputs = outputs = None
     for standing in standings:
         what = standing.bucket.what
         if what == "requests":
             requests = _tighter(requests, standing)
-        elif what in _TOKENS:
+        elif what != "concurrency":
             tokens = _tighter(tokens, standing)
             if what == "input_tokens":
                 inputs = _tighter(inputs, standing)
@@ -74,14 +77,15 @@ def _tightest(
 
 
 def _tighter(one: Standing | None, other: Standing) -> Standing:
-    if one is None or (other.left, -other.reset_ns) < (one.left, -one.reset_ns):
+    """That with less left; of equals, that which takes longer."""
+    if one is None or other.left < one.left or (other.left == one.left and other.reset_ns > one.reset_ns):
         return other
     return one
 
 
 def _time(unix_ns: int) -> bytes:
     """Rounded up to a second."""
-    return (_EPOCH + timedelta(seconds=-(-unix_ns // 1_000_000_000))).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
+    return (_EPOCH + timedelta(seconds=-(-unix_ns // 1_000_000_000))).isoformat().encode() + b"Z"
 
 
 def _duration(duration_ns: int) -> bytes:
