@@ -16,7 +16,7 @@ BudgetPeriod = Literal["day", "week", "month", "rolling"]
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 Dimension = Annotated[str, Meta(pattern=r"^(tenant|key|user|model|tag:[A-Za-z0-9_.-]{1,64})\Z")]
 
-_MAX_AMOUNT = 10**15  # tokens; also above what nine digits of dollars come to
+_MAX_AMOUNT = 9 * 10**15  # tokens or nano-dollars: below 2**53, so that scripts of a store count exactly in floats
 _LONGEST_ROLLING_S = 366 * 86_400
 
 
@@ -63,10 +63,10 @@ class Budget(Strict, frozen=True, kw_only=True):
         if isinstance(self.amount, str):
             if self.unit == "tokens":
                 raise ValueError("`amount` of tokens is a whole number")
-            if nanousd_from_usd(self.amount) == 0:
+            if not nanousd_from_usd(self.amount):
                 raise ValueError("`amount` must be above 0")
-        elif self.unit == "usd" and self.amount >= 10**9:
-            raise ValueError("`amount` must be below 1,000,000,000 dollars")
+        if self.unit == "usd" and nanousd_from_usd(str(self.amount)) > _MAX_AMOUNT:
+            raise ValueError("`amount` must be at most 9,000,000 dollars")
         if (self.period == "rolling") != (self.rolling_s is not None):
             raise ValueError("`rolling_s` belongs to period `rolling`")
         if len(set(self.per)) != len(self.per):
