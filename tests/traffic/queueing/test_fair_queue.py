@@ -177,7 +177,8 @@ def test_a_million_distinct_tenants_leave_nothing_behind():
         queue.pop(0)
         queue.pop(0)
     line_up = queue._classes[1]
-    assert len(line_up.idle) <= 4096
+    assert len(line_up._paused) + len(line_up._older) <= 4096
+    assert all(len(line.entries) <= 2 * line.count + 65 for line in line_up.lines.values())
     assert len(line_up._heap) <= 2 * len(line_up.lines) + 65
     assert len(queue._deadlines) <= 2 * queue.size + 65
     assert len(queue._held) <= queue.size

@@ -38,7 +38,9 @@ _PROBE_EVERY = 30  # rounds (Netflix's VegasLimit.probeMultiplier)
 _FIRST_PROBE = 2  # rounds; doubles: the first measure may have been taken under load
 _NEW = 0.25  # least weight of a probe against what was known
 _MUCH_LESS = 0.8  # of what was known: that was measured under load, and is forgotten
-_DOUBT = 0.7  # standard errors that a round must be slower by; twice as many before the first queue
+_DOUBT = (
+    0.7  # standard errors that a round must be slower by; twice as many before the first queue and in a round with few
+)
 _STUCK = 5  # rounds at the minimum and still slow: the backend has become slower (Envoy's number)
 _FASTER, _FASTER_ROUNDS = 0.7, 3  # of the time without load, so often in a row: the backend has become faster
 _FALLEN, _UNMOVED = 0.6, 0.8  # the limit has fallen to this share, and the time has not fallen below that one
@@ -247,7 +249,7 @@ class GradientLimit(_Rounds):
 
     def _probed(self, time_ms: float, unloaded_ms: float) -> None:
         """Take a probe into the mean."""
-        if time_ms < _MUCH_LESS * unloaded_ms:
+        if time_ms + self._error_ms() < _MUCH_LESS * unloaded_ms:
             self._learn(time_ms)
             return
         self._probes += 1
@@ -262,7 +264,9 @@ class GradientLimit(_Rounds):
         """The next limit."""
         value = self._value
         doubt_ms = _DOUBT * hypot(self._error_ms(), self._base_error_ms)
-        at_least_ms = max(time_ms - (2 * doubt_ms if self._starting else doubt_ms), 1e-6)
+        if self._starting or len(self._samples) < _LEAST_SAMPLES:
+            doubt_ms *= 2
+        at_least_ms = max(time_ms - doubt_ms, 1e-6)
         gradient = _TOLERANCE * unloaded_ms / at_least_ms
         if gradient < 1.0:
             return self._fallen(time_ms, max(gradient, _STEEPEST))

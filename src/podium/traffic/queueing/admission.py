@@ -4,8 +4,8 @@ Rules
 1. Whoever comes while a place is free and nobody waits starts. Nobody overtakes the queue.
 2. Who could not start in time is told so at once, from what stands before it and the measured drain rate. Who waits
    and turns out late, or has to make room, is told at that moment (`expire`, `Decision.displaced`). So the queue is
-   as short as `max_wait_s` allows, and what is started is still wanted (Google, "Handling Overload", Site Reliability
-   Engineering, chapter 21; Nygard's and Facebook's "fail fast" and "adaptive LIFO" pieces say why long queues hurt).
+   as short as `max_wait_s` allows, and what is started is still wanted (Google, "Site Reliability Engineering",
+   chapters 21 and 22; Maurer, "Fail at Scale", ACM Queue 2015: long queues serve only those who have given up).
 3. When all that waits would take longer than `shed_lowest_at` of `max_wait_s`, the lowest class is not queued any
    more, so that the others keep the rest of the queue. A full queue is `FairQueue`'s rule 5.
 4. `retry_after_s` is how long the pool needs for what stands before the caller: who comes back then and finds no

@@ -16,7 +16,7 @@ Rules
 6. Everything is bounded, and the same calls give the same order.
 """
 
-from collections import OrderedDict
+from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 from heapq import heapify, heappop, heappush, heapreplace
@@ -25,12 +25,12 @@ from typing import NamedTuple
 __all__ = ["Entry", "FairQueue", "Priority", "Pushed", "QueuePolicy", "ShedReason"]
 
 _UNIT = 720_720  # of a tag, for cost 1 at weight 1: divides by all weights up to 16, so their shares are exact
-_MOST_REMEMBERED = 4096  # tenants of a class without entries; who is forgotten is let off for one entry
+_MOST_REMEMBERED = 4096  # tenants of a class without entries, about; who is forgotten is let off for one entry
 _SLACK = 64  # dead items that a heap may hold besides as many as live ones
 
 
 class Priority(StrEnum):
-    """Classes, the highest first."""
+    """Classes, the highest first: the three of Kubernetes' Gateway API Inference Extension (its third: sheddable)."""
 
     CRITICAL = "critical"
     STANDARD = "standard"
@@ -84,7 +84,7 @@ class Entry:
         self.rank = RANKS[priority]
         self.weight = weight
         self.cost = cost
-        self.queued_at_ns = 0
+        self.queued_at_ns: int | None = None
         self._line: _Line | None = None
 
     @property
@@ -108,21 +108,41 @@ _FULL = Pushed(ShedReason.QUEUE_FULL)
 class _Line:
     """One tenant's entries in one class."""
 
-    __slots__ = ("cost", "entries", "serial", "tag", "tenant", "weight")
+    __slots__ = ("cost", "count", "entries", "serial", "tag", "tenant", "weight")
 
     def __init__(self, tenant: str, weight: int) -> None:
         self.tenant = tenant
         self.weight = weight
-        self.entries: OrderedDict[Entry, None] = OrderedDict()  # oldest first
-        self.cost = 0  # of all entries
+        self.entries: deque[Entry] = deque()  # oldest first; some have left
+        self.count = 0  # of those that wait
+        self.cost = 0  # of them
         self.tag = 0  # of the next one to start
         self.serial = 0  # of its item in the heap
+
+    def newest(self) -> Entry:
+        """The last that waits. There is one."""
+        entries = self.entries
+        while entries[-1]._line is None:  # noqa: SLF001 - queue and entry are one thing
+            entries.pop()
+        return entries[-1]
 
 
 class _Class:
     """The lines of one class."""
 
-    __slots__ = ("_by_length", "_heap", "_longest", "_serial", "cost", "idle", "lines", "now", "size", "weight")
+    __slots__ = (
+        "_by_length",
+        "_heap",
+        "_longest",
+        "_older",
+        "_paused",
+        "_serial",
+        "cost",
+        "lines",
+        "now",
+        "size",
+        "weight",
+    )
 
     def __init__(self) -> None:
         self.size = 0  # entries
@@ -130,7 +150,9 @@ class _Class:
         self.weight = 0  # of the lines that wait
         self.now = 0  # virtual time
         self.lines: dict[str, _Line] = {}  # those that wait
-        self.idle: OrderedDict[str, _Line] = OrderedDict()  # others whose tag may be ahead; longest idle first
+        # Others whose tag may be ahead: those that paused lately, and those before them, which are forgotten together.
+        self._paused: dict[str, _Line] = {}
+        self._older: dict[str, _Line] = {}
         # (tag, 0 for one back from a pause, serial, line); dead when the line has got another serial.
         self._heap: list[tuple[int, int, int, _Line]] = []
         self._serial = 0
@@ -139,7 +161,12 @@ class _Class:
 
     def line(self, tenant: str) -> _Line | None:
         """The tenant's line, waiting or remembered."""
-        return self.lines.get(tenant) or self.idle.get(tenant)
+        return self.lines.get(tenant) or self._paused.get(tenant) or self._older.get(tenant)
+
+    def forget(self) -> None:
+        """Forget the tags of those without entries."""
+        self._paused.clear()
+        self._older.clear()
 
     def append(self, entry: Entry) -> None:
         tenant = entry.tenant
@@ -149,12 +176,13 @@ class _Class:
         elif line.weight != entry.weight:
             self.weight += entry.weight - line.weight
             line.weight = entry.weight
-        line.entries[entry] = None
+        line.entries.append(entry)
         line.cost += entry.cost
+        line.count = count = line.count + 1
         entry._line = line  # noqa: SLF001 - queue and entry are one thing
         self.cost += entry.cost
         self.size += 1
-        self._measure(line, len(line.entries) - 1, 1)
+        self._measure(line, count - 1, 1)
 
     def pop(self) -> Entry:
         """Take out the entry whose turn it is, and charge its tenant. There is one."""
@@ -163,10 +191,12 @@ class _Class:
         while line.serial != serial:
             heappop(heap)
             tag, _, serial, line = heap[0]
-        entry, _ = line.entries.popitem(last=False)
+        entry = line.entries.popleft()
+        while entry._line is None:  # noqa: SLF001 - queue and entry are one thing
+            entry = line.entries.popleft()
         self.now = tag
         line.tag = tag = tag + entry.cost * _UNIT // line.weight
-        if line.entries:
+        if line.count > 1:
             self._serial = line.serial = serial = self._serial + 1
             heapreplace(heap, (tag, 1, serial, line))
         else:
@@ -176,20 +206,20 @@ class _Class:
 
     def remove(self, entry: Entry, line: _Line) -> None:
         """Take out any entry, at no charge."""
-        del line.entries[entry]
         self._took(entry, line)
+        entries = line.entries
+        if len(entries) > 2 * line.count + _SLACK:
+            line.entries = deque(one for one in entries if one.waiting)
 
     def newest_of_longest(self) -> tuple[Entry, int]:
         """The last entry of the longest line, and how many that line has. There is one."""
         bucket = self._by_length[self._longest]
         line, _ = bucket.popitem()
         bucket[line] = None
-        return next(reversed(line.entries)), self._longest
+        return line.newest(), self._longest
 
     def _wake(self, tenant: str, weight: int) -> _Line:
-        line = self.idle.pop(tenant, None)
-        if line is None:
-            line = _Line(tenant, weight)
+        line = self._paused.pop(tenant, None) or self._older.pop(tenant, None) or _Line(tenant, weight)
         line.weight = weight
         back = 1
         if line.tag <= self.now:
@@ -206,7 +236,8 @@ class _Class:
 
     def _took(self, entry: Entry, line: _Line) -> None:
         entry._line = None  # noqa: SLF001 - queue and entry are one thing
-        cost, left = entry.cost, len(line.entries)
+        cost = entry.cost
+        line.count = left = line.count - 1
         line.cost -= cost
         self.cost -= cost
         self.size -= 1
@@ -215,10 +246,11 @@ class _Class:
             line.serial = 0
             del self.lines[line.tenant]
             self.weight -= line.weight
+            line.entries.clear()
             if line.tag > self.now:
-                self.idle[line.tenant] = line
-                if len(self.idle) > _MOST_REMEMBERED:
-                    self.idle.popitem(last=False)
+                if len(self._paused) >= _MOST_REMEMBERED // 2:
+                    self._older, self._paused = self._paused, {}
+                self._paused[line.tenant] = line
 
     def _measure(self, line: _Line, length: int, step: int) -> None:
         """Move a line to those that are longer or shorter by one."""
@@ -252,7 +284,7 @@ class FairQueue:
 
     def push(self, entry: Entry, now_ns: int) -> Pushed:
         """Let an entry wait, if there is room or room can be made (rule 5)."""
-        assert entry._line is None, "an entry stands in one place"  # noqa: SLF001 - queue and entry are one thing
+        assert entry.queued_at_ns is None, "an entry is pushed once"
         held = self._held.get(entry.tenant, 0)
         pushed = _ACCEPTED
         if held >= self.policy.max_per_tenant:
@@ -317,8 +349,7 @@ class FairQueue:
     def rest(self) -> None:
         """Forget who was served how much: nobody waits, and there is capacity left (the paper's busy period ends)."""
         for line_up in self._classes:
-            if line_up.idle and not line_up.size:
-                line_up.idle.clear()
+            line_up.forget()
 
     @property
     def cost(self) -> int:
@@ -349,7 +380,7 @@ class FairQueue:
         if line is None:
             return higher
         lead = max(line.tag - line_up.now, 0) + line.cost * _UNIT // entry.weight
-        waits = line.weight if line.entries else 0
+        waits = line.weight if line.count else 0
         return higher + line.cost + min(line_up.cost - line.cost, lead * (line_up.weight - waits) // _UNIT)
 
     def _own_lower(self, entry: Entry) -> Entry | None:
@@ -357,7 +388,7 @@ class FairQueue:
         for rank in range(LOWEST_RANK, entry.rank, -1):
             line = self._classes[rank].lines.get(entry.tenant)
             if line is not None:
-                return next(reversed(line.entries))
+                return line.newest()
         return None
 
     def _weakest(self, entry: Entry) -> Entry | None:
@@ -370,7 +401,7 @@ class FairQueue:
             return None
         victim, length = line_up.newest_of_longest()
         line = line_up.lines.get(entry.tenant)
-        return victim if length > 2 * (len(line.entries) + 1 if line else 1) else None
+        return victim if length > 2 * (line.count + 1 if line else 1) else None
 
     def _make_room(self, victim: Entry | None, otherwise: Pushed) -> Pushed:
         if victim is None:
