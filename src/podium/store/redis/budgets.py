@@ -1,0 +1,167 @@
+"""Budgets that gateways share: `podium.economics.budgets.store` where each call is one atomic script.
+
+Beside what that face promises: a reservation that the server would make after nobody waits for it any more is not made;
+ended reservations are known for a day; an account is kept until its period is two days over. All keys share the
+prefix's hash tag, so a cluster decides about budgets on one shard.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from podium.economics.budgets.account import Account
+from podium.economics.budgets.refusals import refusal
+from podium.economics.budgets.store import MARK_AHEAD_S
+from podium.economics.budgets.values import (
+    Charge,
+    Correction,
+    Cost,
+    Crossing,
+    Refusal,
+    Reservation,
+    Settlement,
+    SettlementOutcome,
+    Standing,
+)
+from podium.store.redis.client import RedisClient
+from podium.store.redis.errors import StoreTrouble, StoreUnavailable
+from podium.store.redis.scripts import Scripts, script
+
+__all__ = ["RedisBudgetStore"]
+
+_DAY_MS = 86_400_000
+_LONGEST_MS = 400 * _DAY_MS
+_PAGE = 1000  # leases that one `expire` script ends
+
+
+class RedisBudgetStore:
+    """Reservations and accounts of all gateways. `lease_s`: how long a reservation is held at most."""
+
+    __slots__ = ("_client", "_lease_us", "_prefix", "_scripts", "skew_us")
+
+    def __init__(self, client: RedisClient, scripts: Scripts, *, lease_s: float) -> None:
+        self._client, self._scripts = client, scripts
+        self._prefix = f"{client.settings.prefix}:budget1:"
+        self._lease_us = int(lease_s * 1_000_000)
+        self.skew_us = 0  # added to the server's time, for tests
+
+    async def reserve(
+        self, reservation_id: bytes, charges: Sequence[Charge], estimate: Cost, unix_ns: int
+    ) -> Reservation | Refusal:
+        """As BudgetStore. When it is not known whether it was made, its lease ends it."""
+        packed = msgspec.msgpack.encode([_packed(charge, unix_ns, estimate) for charge in charges])
+        for _ in range(2):
+            deadline_us = self._client.deadline_us()
+            code, *told = await self._run(
+                "reserve", reservation_id.hex(), deadline_us, self.skew_us, self._lease_us, unix_ns // 1000, packed
+            )
+            if code == 1:
+                return Reservation(reservation_id, tuple(charges), estimate, unix_ns)
+            if code == 0:
+                accounts = [_account(raw, charge) for raw, charge in zip(told, charges, strict=True)]
+                return refusal(accounts, estimate, unix_ns)
+            if code == 2:  # noqa: PLR2004 - see the script
+                raise ValueError("this reservation has ended")
+            self._client.figures.late += 1
+            self._client.learn_time(told[0])
+        raise StoreUnavailable(StoreTrouble.REFUSED, "the server's clock jumps")
+
+    async def settle(self, reservation_id: bytes, fact: Cost) -> Settlement:
+        """As BudgetStore."""
+        return _settlement(await self._run("end", reservation_id.hex(), self.skew_us, "settle", *fact))
+
+    async def release(self, reservation_id: bytes) -> Settlement:
+        """As BudgetStore."""
+        return _settlement(await self._run("end", reservation_id.hex(), self.skew_us, "release", 0, 0))
+
+    async def expire(self) -> int:
+        """As BudgetStore."""
+        ended = done = await self._run("expire", self.skew_us)
+        while done == _PAGE:
+            done = await self._run("expire", self.skew_us)
+            ended += done
+        return int(ended)
+
+    async def standing(self, charges: Sequence[Charge], unix_ns: int) -> tuple[Standing, ...]:
+        """As BudgetStore."""
+        packed = msgspec.msgpack.encode([_packed(charge, unix_ns) for charge in charges])
+        told = await self._run("look", self.skew_us, packed)
+        return tuple(_account(raw, charge).standing() for raw, charge in zip(told, charges, strict=True))
+
+    async def accounts(self, after: str, limit: int) -> tuple[Standing, ...]:
+        """As BudgetStore."""
+        return tuple(_account(raw).standing() for raw in await self._run("page", self.skew_us, after, limit))
+
+    async def mark(self) -> int:
+        """As BudgetStore."""
+        return int(await self._run("mark", self.skew_us, int(MARK_AHEAD_S * 1_000_000))) * 1000
+
+    async def repair(
+        self, corrections: Sequence[Correction], unix_ns: int
+    ) -> tuple[tuple[bool, ...], tuple[Crossing, ...]]:
+        """As BudgetStore."""
+        packed = [
+            {
+                "charge": _packed(one.charge, unix_ns),
+                "mark": one.mark_ns // 1000,
+                "bucket": one.start_ns // one.charge.bucket_ns if one.charge.bucket_ns else 0,
+                "expected": one.expected,
+                "actual": one.actual,
+            }
+            for one in corrections
+        ]
+        applied, *crossings = await self._run("repair", msgspec.msgpack.encode(packed))
+        return tuple(one == 1 for one in applied), tuple(_crossing(one) for one in crossings)
+
+    async def _run(self, name: str, *arguments: str | bytes | int) -> Any:
+        return await self._scripts.run(script(f"budgets_{name}"), (self._prefix,), *arguments)
+
+
+def _packed(charge: Charge, unix_ns: int, estimate: Cost = Cost(0, 0)) -> dict[str, Any]:  # noqa: B008 - immutable
+    """A charge as the scripts read it; `unit` is an index of Lua, which begins at 1."""
+    rule, length_ns = charge.rule, charge.bucket_ns
+    unit = 0 if rule.unit == "usd" else 1
+    until_ns = length_ns * (charge.buckets + 2) if length_ns else charge.end_ns - unix_ns
+    return {
+        "key": charge.key,
+        "unit": unit + 1,
+        "estimate": estimate[unit],
+        "amount": rule.amount,
+        "hard": rule.hard,
+        "parts": charge.buckets if length_ns else 0,
+        "bucket": unix_ns // length_ns if length_ns else 0,
+        "soft": [number for mark in rule.soft for number in mark],
+        "ttl_ms": min(max(until_ns // 1_000_000, 0) + 2 * _DAY_MS, _LONGEST_MS),
+        "blob": msgspec.json.encode(charge).decode(),
+    }
+
+
+def _account(raw: bytes, charge: Charge | None = None) -> Account:
+    """An account from its packed state, under this charge or the one that it was last asked with."""
+    state = msgspec.msgpack.decode(raw)
+    account = Account(charge or msgspec.json.decode(state["blob"], type=Charge))
+    account.settled, account.reserved, account.running = state["settled"], state["reserved"], state["running"]
+    account.mark_ns, account.mended_ns = state["mark"] * 1000, state["mended"] * 1000
+    account.latest = state["latest"]
+    account._before, account._running_before = state["before"], state["earlier"]  # noqa: SLF001 - its state, restored
+    account._told = _pairs(state["told"])  # noqa: SLF001 - its state, restored
+    if state["rolling"]:
+        account._buckets = _pairs(state["buckets"])  # noqa: SLF001 - its state, restored
+    return account
+
+
+def _pairs(flat: Any) -> dict[Any, int]:
+    """Lua does not know whether an empty table is a list or a map."""
+    return dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
+
+
+def _settlement(told: list[Any]) -> Settlement:
+    outcome, *crossings = told
+    return Settlement(SettlementOutcome(outcome.decode()), tuple(_crossing(one) for one in crossings))
+
+
+def _crossing(told: list[Any]) -> Crossing:
+    charge = msgspec.json.decode(told[0], type=Charge)
+    rule = charge.rule
+    return Crossing(rule.budget, charge.key, charge.subject, float(told[1]), told[2], rule.amount, rule.unit)
