@@ -39,10 +39,30 @@ async def test_a_call_gets_its_own_answer(client):
 async def test_calls_of_one_turn_of_the_loop_make_one_round_trip(client):
     before = client.figures.round_trips
 
-    answers = await asyncio.gather(*(client.send("ECHO", f"{number}") for number in range(200)))
+    answers = await asyncio.gather(*(client.send("ECHO", f"{number}") for number in range(100)))
 
-    assert answers == [b"%d" % number for number in range(200)]
+    assert answers == [b"%d" % number for number in range(100)]
     assert client.figures.round_trips - before == 1
+
+
+async def test_what_is_more_than_a_batch_goes_in_several(client):
+    answers = await asyncio.gather(*(client.send("ECHO", f"{number}") for number in range(1000)))
+
+    assert answers == [b"%d" % number for number in range(1000)]
+
+
+async def test_a_bug_in_a_batch_hangs_nobody(client, monkeypatch):
+    async def broken(self, commands):
+        raise LookupError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("podium.store.redis.connection.RedisConnection.exchange", broken)
+        with pytest.raises(StoreUnavailable) as failed:
+            await client.send("PING")
+    await eventually(lambda: client.state is StoreState.UP)
+
+    assert failed.value.trouble is StoreTrouble.BROKEN
+    assert await client.send("PING") == b"PONG"
 
 
 async def test_a_wrong_command_fails_alone(client):

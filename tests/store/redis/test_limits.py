@@ -98,6 +98,22 @@ async def test_an_end_that_could_not_be_told_is_told_later(own_server, open_clie
     assert sum(isinstance(outcome, RedisGrant) for outcome in outcomes) == 2
 
 
+async def test_who_goes_away_while_it_is_decided_takes_nothing(limiter):
+    await limiter.acquire((REQUESTS,), ONE)
+    asked = asyncio.create_task(limiter.acquire((REQUESTS, PLACES), ONE))
+    for _ in range(4):  # until it is sent
+        await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+
+    assert asked.cancelled() and limiter.unended == 1
+    await limiter.acquire((), ONE)
+    await limiter.acquire((REQUESTS,), ONE)
+    grant = await limiter.acquire((REQUESTS, PLACES), ONE)
+    assert [standing.left for standing in grant.standings] == [0, 1]
+    assert limiter.unended == 0
+
+
 async def test_a_decision_that_is_asked_for_twice_is_taken_once(limiter):
     grant = RedisGrant("twice", (REQUESTS, PLACES), ONE)
 

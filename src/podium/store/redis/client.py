@@ -32,7 +32,7 @@ from podium.store.redis.settings import RedisSettings
 
 __all__ = ["RedisClient", "forbids"]
 
-_LARGEST_BATCH = 256
+_LARGEST_BATCH = 128  # scripts take a server 10 ms then: several batches end within the usual time limit
 _PROBE: Command = ("EVAL", "return redis.call('TIME')", 0)  # shows that scripts may run, and tells the time
 # Of a command that was renamed away; and from inside of a script, before and since Redis 7.
 _FORBIDDEN = ("unknown command", "Unknown Redis command", "can't run this command", "ACL failure in script")
@@ -157,6 +157,9 @@ class RedisClient:
                 if await self._opened(connection):
                     await self._serve(connection)
                     continue  # it broke: try again without delay, once
+            except Exception as error:  # noqa: BLE001 - a task's boundary: a lane that ended would hang all calls
+                self._circuit.open(f"unexpected: {words_of(error)}")
+                self._fail_waiting(StoreTrouble.BROKEN, self._circuit.sentence)
             finally:
                 await connection.close()
             await asyncio.sleep(self.settings.probe_interval_ms / 1000)
@@ -253,8 +256,8 @@ class RedisClient:
             self._note_failure(batch, StoreTrouble.TIMEOUT, words_of(error))
         except (RedisError, OSError) as error:
             self._broken(batch, words_of(error))
-        except asyncio.CancelledError:
-            self._fail(batch, StoreTrouble.BROKEN, "the client is closed")
+        except BaseException as error:  # the client is closed, or a bug: nobody is left waiting
+            self._fail(batch, StoreTrouble.BROKEN, words_of(error))
             raise
         else:
             self._circuit.answered()

@@ -14,7 +14,6 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from math import inf
 from typing import Any
 from uuid import uuid4
@@ -67,13 +66,13 @@ class RedisLimiter:
         if not buckets:
             return grant
         try:
-            if self._unended:
-                code, *told = (await asyncio.gather(self._take(grant), self._make_up()))[0]
-            else:
-                code, *told = await self._take(grant)
+            code, *told = await (self._take_and_make_up(grant) if self._unended else self._take(grant))
         except StoreUnavailable as error:
             if error.in_doubt:
                 self._unended.append((grant, NOTHING))
+            raise
+        except asyncio.CancelledError:
+            self._unended.append((grant, NOTHING))  # it may have been sent
             raise
         grant.standings = _standings(grant.buckets, told)
         return grant if code == 1 else _refusal(grant, told)
@@ -89,13 +88,19 @@ class RedisLimiter:
             await self._end(grant, facts)
         except StoreUnavailable:
             self._unended.append((grant, facts))
+        except asyncio.CancelledError:
+            self._unended.append((grant, facts))
+            raise
 
     async def release(self, grant: RedisGrant) -> None:
         """End an exchange that failed before it cost anything: all that it took is given back."""
         await self.settle(grant, NOTHING)
 
     async def renew(self, grant: RedisGrant) -> bool:
-        """Start the grant's lease anew; False: it has ended, or lost a place because its lease ran out."""
+        """Start the grant's lease anew; False: it has ended, or lost a place because its lease ran out.
+
+        StoreUnavailable: it could not be told in time; the lease goes on as it was.
+        """
         if grant.ended:
             return False
         words = (grant.id, self.skew_us, self._lease_us, *_words(grant.buckets, grant.charge))
@@ -126,11 +131,21 @@ class RedisLimiter:
         words = (grant.id, self.skew_us, self._lease_us, *_words(grant.buckets, grant.charge, facts))
         await self._scripts.run(script("limits_end"), self._keys(grant), *words)
 
-    async def _make_up(self) -> None:
-        """Tell some of the ends that could not be told."""
-        some = [self._unended.popleft() for _ in islice(range(len(self._unended)), _MADE_UP_AT_ONCE)]
-        ends = await asyncio.gather(*(self._end(grant, facts) for grant, facts in some), return_exceptions=True)
+    async def _take_and_make_up(self, grant: RedisGrant) -> list[Any]:
+        """Take, and tell some of the ends that could not be told, in one round trip."""
+        some = [self._unended.popleft() for _ in range(min(len(self._unended), _MADE_UP_AT_ONCE))]
+        try:
+            taken, *ends = await asyncio.gather(
+                self._take(grant), *[self._end(old, facts) for old, facts in some], return_exceptions=True
+            )
+        except asyncio.CancelledError:
+            self._unended.extend(some)  # an end may be told twice
+            raise
         self._unended.extend(one for one, end in zip(some, ends, strict=True) if isinstance(end, StoreUnavailable))
+        if isinstance(taken, BaseException):
+            raise taken
+        answer: list[Any] = taken
+        return answer
 
     def _keys(self, grant: RedisGrant) -> tuple[str, ...]:
         prefix = self._prefix
