@@ -123,6 +123,15 @@ def test_bytes_are_never_fewer_than_memory_takes():
     tracemalloc.stop()
 
 
+def test_what_is_owed_is_not_given_back_with_an_earlier_reservation():
+    limiter, bucket = Limiter(), Bucket("t", "tokens", 100, MINUTE)
+    short = granted(limiter.acquire((bucket,), charge_of(10, 0), 0))
+    unused = granted(limiter.acquire((bucket,), charge_of(90, 0), 0))
+    limiter.settle(short, charge_of(60, 0), 2 * MINUTE)  # all has drained; 50 are owed from now
+    limiter.settle(unused, charge_of(0, 0), 2 * MINUTE)
+    assert limiter.look(bucket, 2 * MINUTE)[0].left == 50
+
+
 def test_a_look_changes_nothing():
     limiter = Limiter()
     assert limiter.look(requests(5), 0) == (Standing(requests(5), 5, 0), None)

@@ -85,3 +85,4 @@ def test_a_late_correction_of_what_counts_no_more_changes_nothing():
     assert window.standing(1700) == Standing(window.bucket, 0, 1700)
     window.undo(10, 2)
     assert (window.standing(1700).left, window.idle(1700)) == (10, True)
+    assert window.standing(10**6).left == 10
