@@ -33,6 +33,7 @@ HEAVY = {
     "opentelemetry",
     "pip",
     "prometheus_client",
+    "redis",
     "requests",
     "rich",
     "sqlalchemy",
