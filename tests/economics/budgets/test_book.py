@@ -166,7 +166,7 @@ class BudgetMachine(RuleBasedStateMachine):
         self.book.expire(self.now)
         self.newest = max(self.newest, self.wall)
         for tenant in "ab":
-            for user in ("", "u"):
+            for user in ("", "u", "v"):  # all, so that every window has moved to the newest moment
                 charges = self.table.charges(Payer(tenant=tenant, user=user), self.wall)
                 for charge, standing in zip(charges, self.book.standing(charges, self.newest), strict=True):
                     assert (standing.settled, standing.reserved, standing.running) == self.of(charge, self.newest)
