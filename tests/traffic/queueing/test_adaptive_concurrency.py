@@ -109,6 +109,29 @@ def test_a_backend_that_becomes_slower_or_faster_is_not_taken_for_a_loaded_one(b
     assert mean_limit(trace, 110, 200) == pytest.approx(30, rel=0.2)
 
 
+def test_a_slower_backend_is_recognised_at_the_minimum_too():
+    policy = ConcurrencyPolicy(minimum=20, initial=20)
+    trace = run(GradientLimit(policy, 0), 250, knee=lambda _now_s: 30, time_ms=lambda now_s: 200 if now_s < 50 else 500)
+    assert mean_limit(trace, 150, 250) == pytest.approx(30, rel=0.2)
+
+
+def test_a_call_that_began_before_the_round_says_nothing_about_it():
+    limiter = GradientLimit(ConcurrencyPolicy(), 10 * S)
+    limiter.started(9 * S)
+    limiter.first_content(11 * S, 2000.0)
+    assert limiter._samples == []
+    limiter.first_content(11 * S, 900.0)
+    assert limiter._samples == [900.0]
+
+
+def test_a_round_that_does_not_come_together_begins_again():
+    limiter = GradientLimit(ConcurrencyPolicy(), 0)
+    for _ in range(5):
+        limiter.first_content(S, 100.0)
+    limiter.first_content(700 * S, 100.0)
+    assert limiter._samples == []
+
+
 def test_a_long_answer_is_no_congestion():
     limiter = GradientLimit(ConcurrencyPolicy(), 0)
     trace = run(limiter, 400, knee=lambda _now_s: 1000, tail_ms=20_000)

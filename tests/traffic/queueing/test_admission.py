@@ -164,6 +164,28 @@ def test_who_goes_away_leaves_the_queue():
     assert admission.next(S) is None
 
 
+def test_time_with_free_places_does_not_count_as_slow_service():
+    admission = busy(per_s=2)
+    admission.leave(10 * S)
+    assert admission.try_start(1000 * S // 10)
+    assert admission.drain_per_s(100 * S) == pytest.approx(2, rel=0.1)
+
+
+def test_when_places_are_free_nobody_owes_anything():
+    admission = busy()
+    admission.queue.push(big := entry("big", cost=1000), 10 * S)
+    for _ in range(2):
+        admission.queue.push(entry("small"), 10 * S)
+    for second in (11, 12, 13, 14):
+        admission.leave(second * S)
+        admission.next(second * S)
+    assert admission.running == 0 and not big.waiting
+    assert admission.try_start(15 * S)
+    admission.queue.push(again := entry("big"), 15 * S)
+    admission.queue.push(entry("small"), 15 * S)
+    assert admission.queue.pop(15 * S) is again
+
+
 def test_the_figure_for_scaling_follows():
     admission = busy(max_wait_s=10)
     assert admission.observe(10 * S) == pytest.approx(1)

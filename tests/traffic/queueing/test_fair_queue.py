@@ -59,9 +59,10 @@ def test_what_counts_is_cost_not_number():
     assert cost["long"] == pytest.approx(cost["short"], abs=1000)
 
 
-def test_a_tenant_back_from_a_pause_is_next_but_does_not_make_up_for_the_pause():
+@pytest.mark.parametrize("served", [40, 41])
+def test_a_tenant_back_from_a_pause_is_next_but_does_not_make_up_for_the_pause(served):
     queue = filled([entry("a") for _ in range(50)] + [entry("b") for _ in range(50)])
-    for _ in range(40):
+    for _ in range(served):
         queue.pop(0)
     for _ in range(10):
         queue.push(entry("c"), 0)
@@ -163,6 +164,14 @@ def test_the_cost_before_an_entry_is_what_then_starts_before_it():
         said = queue.cost_before(one)
         queue.push(one, 0)
         assert said == pytest.approx(drained(queue).index(one), abs=4)
+
+
+def test_those_who_have_left_do_not_count_before_an_entry():
+    gone = [entry(str(n)) for n in range(20)]
+    queue = filled([*gone, *(entry(tenant) for tenant in "ab" for _ in range(10)), entry("c"), entry("c")])
+    for one in gone:
+        queue.remove(one)
+    assert queue.cost_before(entry("c")) == 2 + 2 * 2
 
 
 def test_a_million_distinct_tenants_leave_nothing_behind():

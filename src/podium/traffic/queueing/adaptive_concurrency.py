@@ -16,6 +16,7 @@ with the limit, it is not the load that makes the backend slow: then that time i
 backends that refuse what they cannot bear, or where somebody knows the bound.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil, hypot, sqrt
@@ -91,7 +92,7 @@ class AdaptiveLimit(Protocol):
         """
 
 
-class _Rounds:
+class _Rounds(ABC):
     """What both algorithms share: rule 2 and the calls in flight."""
 
     __slots__ = (
@@ -152,9 +153,9 @@ class _Rounds:
         elif elapsed_ns > _STALE_NS:
             self._begin(now_ns, self._value)
 
+    @abstractmethod
     def _turn(self, now_ns: int) -> None:
         """End a round, by overload (`_overloaded`) or with enough samples."""
-        raise NotImplementedError
 
     def _begin(self, now_ns: int, value: float, limit: float | None = None) -> None:
         """Begin a round. `limit`: for this round only, in place of `value`."""
