@@ -80,6 +80,8 @@ def is_retried(outcome):
         return False
     if case.mode is Mode.ERROR_FIRST:  # the head said 200: only the error's own words tell
         return case.protocol in {UpstreamProtocol.ANTHROPIC, UpstreamProtocol.GEMINI}
+    if case.mode in {Mode.UNAUTHORIZED, Mode.FORBIDDEN}:  # our credentials there, not the request
+        return True
     return case.reason in {BROKEN, LIMITED} or (case.reason is ERROR and request.status in {502, 503, 504, 529})
 
 
