@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 from podium.core.errors import OperatorError
 from podium.store.redis.circuit import StoreState
 from podium.store.redis.client import RedisClient
+from podium.store.redis.connection import RedisConnection
 from podium.store.redis.errors import StoreTrouble, StoreUnavailable
 from podium.store.redis.settings import RedisSettings
 from podium.testing.redis_server import RedisServer
@@ -159,6 +160,31 @@ async def test_a_restart_on_the_same_port_is_met_by_a_second_turn(own_server, op
     assert sum(client.figures.troubles.values()) == 0
 
 
+async def test_an_attempt_from_before_a_restart_does_not_speak_for_a_younger_one(own_server, open_client, monkeypatch):
+    opens = 0
+    younger_began, older_failed = asyncio.Event(), asyncio.Event()
+    really_open = RedisConnection.open
+
+    async def open_with_a_late_second(connection):
+        nonlocal opens
+        opens += 1
+        if opens == 2:
+            await younger_began.wait()
+            asyncio.get_running_loop().call_soon(older_failed.set)
+            raise ConnectionResetError
+        if opens == 3:
+            younger_began.set()
+            await older_failed.wait()
+        await really_open(connection)
+
+    monkeypatch.setattr(RedisConnection, "open", open_with_a_late_second)
+    client = await open_client(own_server, probe_interval_ms=10_000)
+    own_server.restart()
+
+    assert await client.send("PING") == b"PONG"
+    assert opens == 3
+
+
 async def test_a_slow_store_is_left_alone(server, open_client, relayed):
     """It answers, but later than anybody waits."""
     async with relayed(server.port) as relay:
@@ -246,7 +272,6 @@ def test_wrong_settings_are_refused(wrong):
 
 @pytest.mark.parametrize("url", ["redis://", "redis://h/x"])
 async def test_a_url_without_host_or_with_a_strange_database_is_refused(url):
-    from podium.store.redis.connection import RedisConnection
 
     with pytest.raises(OperatorError):
         RedisConnection(RedisSettings(url=url))

@@ -60,6 +60,7 @@ class RedisClient:
         self._woken = False  # one of them is about to take what waits
         self._sweeper: asyncio.TimerHandle | None = None
         self._connected = 0
+        self._opening = 0
         self._offset_us = 0  # the server's clock minus our monotonic one, at most
         self._lanes: list[asyncio.Task[None]] = []
         self._first_look = asyncio.Event()
@@ -165,18 +166,22 @@ class RedisClient:
             await asyncio.sleep(self.settings.probe_interval_ms / 1000)
 
     async def _opened(self, connection: RedisConnection) -> bool:
+        self._opening += 1
         try:
             async with asyncio.timeout(self.settings.connect_timeout_ms / 1000):
                 await connection.open()
             usable = await self._probe(connection)
         except (RedisError, OSError) as error:
             self._circuit.failed(words_of(error))
-            if not self._connected:
+            # Another attempt may be younger than what broke this one, a restart for example.
+            if not self._connected and self._opening == 1:
                 self._circuit.open(words_of(error))
                 self._fail_waiting(StoreTrouble.BROKEN, words_of(error))
             usable = False
         else:
             self.figures.connects += 1
+        finally:
+            self._opening -= 1
         self._first_look.set()
         return usable
 
