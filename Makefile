@@ -7,7 +7,7 @@ SHELL := /bin/sh
 
 # The environment; may lie outside of the tree.
 VENV ?= .venv
-# A Python >= 3.11 to make it from; empty: the first that is found.
+# A Python >= 3.11 to make it from; empty: the quickest that is found (builds of one version differ by half).
 PYTHON ?=
 # Options of the command that a target runs: make up ARGS="--port 9000", make test ARGS="-k journal".
 ARGS ?=
@@ -71,11 +71,7 @@ $(STAMP): pyproject.toml uv.lock requirements/uv.txt
 	@new_enough() { "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }; \
 	if new_enough "$(BIN)/python" && "$(BIN)/python" -m pip --version >/dev/null 2>&1; then exit 0; fi; \
 	python="$(PYTHON)"; \
-	if [ -z "$$python" ]; then \
-	  for candidate in python3 python3.13 python3.12 python3.14 python3.11 python; do \
-	    if new_enough $$candidate; then python=$$candidate; break; fi; \
-	  done; \
-	fi; \
+	if [ -z "$$python" ]; then python=$$(sh scripts/choose_python.sh); fi; \
 	if [ -z "$$python" ]; then \
 	  echo "No Python >= 3.11 was found. Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; \
 	elif ! new_enough "$$python"; then \

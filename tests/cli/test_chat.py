@@ -100,6 +100,15 @@ def test_without_a_gateway_it_is_one_sentence(podium):
     )
 
 
+# A shell may have started the tests with SIGINT ignored, as it does in the background; a terminal's programs hear it.
+_PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from podium.cli import main
+main()
+"""
+
+
 class Terminal:
     """`podium chat` in a terminal of its own."""
 
@@ -107,7 +116,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PODIUM_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from podium.cli import main; main()", "chat", *arguments],
+            [sys.executable, "-c", _PROGRAM, "chat", *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,
