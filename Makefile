@@ -73,7 +73,8 @@ $(STAMP): pyproject.toml uv.lock requirements/uv.txt
 	python="$(PYTHON)"; \
 	if [ -z "$$python" ]; then python=$$(sh scripts/choose_python.sh); fi; \
 	if [ -z "$$python" ]; then \
-	  echo "No Python >= 3.11 was found. Install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; \
+	  echo "No Python >= 3.11 that can make environments was found. Install one (on Debian and Ubuntu:" \
+	    "apt-get install python3-venv), or name it: make PYTHON=/path/to/python3" >&2; exit 1; \
 	elif ! new_enough "$$python"; then \
 	  echo "$$python is not a Python >= 3.11. Name another: make PYTHON=/path/to/python3" >&2; exit 1; \
 	fi; \

@@ -7,7 +7,7 @@ ship has both, what version managers compile often has not) this takes about 1.6
 import sys
 import time
 
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 11):  # noqa: UP036 - any interpreter may be asked
     sys.exit(1)
 try:
     import ensurepip  # noqa: F401 - environments are made with it
@@ -27,6 +27,7 @@ class Thing:
         self.items = [value]
 
     def plus(self, other: int) -> int:
+        """The sum."""
         return self.value + other
 
 
