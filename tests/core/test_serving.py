@@ -10,11 +10,15 @@ from hypothesis import strategies as st
 from podium.core.resources import Model, Provider, spec_from_builtins
 from podium.core.serving import (
     CircuitBreaker,
+    Concurrency,
     Ejection,
     FailureHandling,
     Fallback,
     HealthCheck,
     Hedging,
+    Priority,
+    PriorityRule,
+    Queueing,
     Retries,
     Strategy,
 )
@@ -27,6 +31,9 @@ from podium.traffic.fallback import DEFAULT_MAX_DEPTH, FallbackCause
 from podium.traffic.health import HealthPolicy
 from podium.traffic.hedging import HedgePolicy
 from podium.traffic.outliers import OutlierPolicy
+from podium.traffic.queueing import fair_queue
+from podium.traffic.queueing.adaptive_concurrency import ConcurrencyPolicy
+from podium.traffic.queueing.admission import AdmissionPolicy
 from podium.traffic.retry import MAX_ATTEMPTS
 from podium.traffic.retry_budget import RetryBudgetPolicy
 
@@ -63,6 +70,40 @@ def test_the_defaults_of_health_checks_are_the_policy_s():
 def test_the_defaults_of_fallbacks_are_those_of_the_decision():
     assert FailureHandling().max_fallbacks == DEFAULT_MAX_DEPTH
     assert set(Fallback(model="n").on) <= set(FallbackCause)
+
+
+def test_the_defaults_of_queueing_are_the_policies():
+    spec, policy = Queueing(places=1), AdmissionPolicy()
+
+    assert (spec.max_wait_s, spec.shed_batch_at) == (policy.max_wait_s, policy.shed_lowest_at)
+    assert spec.max_entries == policy.queue.max_entries
+    found, known = Concurrency(), ConcurrencyPolicy()
+    assert {name: getattr(found, name) for name in ("minimum", "maximum", "initial", "slow_ms")} == {
+        name: getattr(known, name) for name in ("minimum", "maximum", "initial", "slow_ms")
+    }
+
+
+def test_the_classes_that_can_be_declared_are_those_of_the_queue():
+    assert get_args(Priority) == tuple(map(str, fair_queue.Priority))
+    assert PriorityRule(highest="batch").tenants == ("*",)
+
+
+@pytest.mark.parametrize(
+    ("queueing", "place"),
+    [
+        ({}, "`places` or `concurrency`"),
+        ({"places": 0}, r"\$\.queueing\.places"),
+        ({"places": 1, "max_entries": 5, "max_per_tenant": 6}, "`max_per_tenant` is at most"),
+        ({"places": 1, "weights": {"a": 0}}, r"\$\.queueing\.weights"),
+        ({"places": 1, "priorities": [{"highest": "urgent"}]}, r"\$\.queueing\.priorities\[0\]\.highest"),
+        ({"places": 1, "priorities": [{"tenants": [], "highest": "batch"}]}, r"\.tenants"),
+        ({"concurrency": {"initial": 500}}, "must rise"),
+        ({"concurrency": {"slow_ms": 100}}, "`slow_ms` is for"),
+    ],
+)
+def test_queueing_that_is_wrong_is_refused_with_its_place(queueing, place):
+    with pytest.raises(msgspec.ValidationError, match=place):
+        spec_from_builtins("Model", {"version": "v", "queueing": queueing})
 
 
 def test_every_cause_that_is_decided_can_be_declared():

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-from podium.core.serving import Balancing, CircuitBreaker, FailureHandling, HealthCheck
+from podium.core.serving import Balancing, CircuitBreaker, FailureHandling, HealthCheck, Queueing
 from podium.core.spec import Count, Name, Seconds, Strict, Usd
 
 __all__ = [
@@ -218,6 +218,9 @@ class Model(Strict, frozen=True, kw_only=True):
     )
     balancing: Annotated[Balancing, Meta(description="Which backend takes a call.")] = Balancing()
     failure: Annotated[FailureHandling, Meta(description="What happens when one fails.")] = FailureHandling()
+    queueing: Annotated[
+        Queueing | None, Meta(description="Exchanges at once, and a queue before them; null: no bound, no queue.")
+    ] = None
     owned_by: Annotated[str, Meta(description="Shown by `/v1/models`.", max_length=100)] = "podium"
 
 

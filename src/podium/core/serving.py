@@ -5,6 +5,7 @@ The defaults are those of the policies on floor 1, which say where they come fro
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from podium.core.spec import Count, Name, Seconds, Share, Strict
@@ -12,12 +13,16 @@ from podium.core.spec import Count, Name, Seconds, Share, Strict
 __all__ = [
     "Balancing",
     "CircuitBreaker",
+    "Concurrency",
     "Ejection",
     "FailureHandling",
     "Fallback",
     "HealthCheck",
     "Hedging",
     "LastResort",
+    "Priority",
+    "PriorityRule",
+    "Queueing",
     "Retries",
     "Strategy",
 ]
@@ -162,3 +167,79 @@ class HealthCheck(Strict, frozen=True, kw_only=True):
     timeout_s: Annotated[Seconds, Meta(description="For one.")] = 5.0
     unhealthy_after: Annotated[Count, Meta(description="Failures in a row.")] = 3
     healthy_after: Annotated[Count, Meta(description="Successes in a row.")] = 2
+
+
+Priority = Literal["critical", "standard", "batch"]  # the highest first: podium.traffic.queueing.fair_queue.Priority
+Patterns = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(min_length=1, max_length=1000)
+]
+
+
+class Concurrency(Strict, frozen=True, kw_only=True):
+    """How many calls at once each backend of the model bears, per gateway; found out from its answers."""
+
+    algorithm: Annotated[
+        Literal["gradient", "aimd"],
+        Meta(
+            description="`gradient`: by the time to the first content, compared with that without load. `aimd`: one"
+            " more at a time until calls time out, are refused, or are slower than `slow_ms`."
+        ),
+    ] = "gradient"
+    minimum: Annotated[Count, Meta(description="Never fewer.")] = 1
+    maximum: Annotated[Count, Meta(description="Never more.")] = 200
+    initial: Annotated[Count, Meta(description="Until something is known.")] = 8
+    slow_ms: Annotated[
+        Milliseconds | None, Meta(description="For `aimd`: a mean time to the first content above this is too much.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        if not self.minimum <= self.initial <= self.maximum:
+            raise ValueError("`minimum`, `initial`, `maximum` must rise")
+        if self.slow_ms is not None and self.algorithm != "aimd":
+            raise ValueError("`slow_ms` is for algorithm `aimd`")
+
+
+class PriorityRule(Strict, frozen=True, kw_only=True):
+    """Who may use which class. Who matches all patterns is meant."""
+
+    tenants: Annotated[Patterns, Meta(description="Names of tenants; `*` matches any run of characters.")] = ("*",)
+    keys: Annotated[Patterns, Meta(description="Ids of keys; with `*`.")] = ("*",)
+    highest: Annotated[
+        Priority, Meta(description="The highest class that they may ask for; with `batch` it is their only one.")
+    ]
+
+
+class Queueing(Strict, frozen=True, kw_only=True):
+    """How many exchanges of the model run at once, and who waits how long when all places are taken; per gateway."""
+
+    places: Annotated[
+        Count | None, Meta(description="Exchanges at once; None: as many calls as `concurrency` allows.")
+    ] = None
+    concurrency: Annotated[
+        Concurrency | None, Meta(description="A limit for each backend that finds itself; null: none.")
+    ] = None
+    max_entries: Annotated[Count, Meta(description="Exchanges that may wait.")] = 1000
+    max_per_tenant: Annotated[Count | None, Meta(description="Of those, how many of one tenant; None: all.")] = None
+    max_wait_s: Annotated[Seconds, Meta(description="How long one may wait, whatever its deadline.")] = 10.0
+    shed_batch_at: Annotated[
+        Share,
+        Meta(description="Class `batch` is refused when all that waits would take this share of `max_wait_s`."),
+    ] = 0.5
+    weights: Annotated[
+        dict[str, Annotated[int, Meta(ge=1, le=1000)]],
+        Meta(description="Shares of tenants by their names, within a class. Who is not named has 1."),
+    ] = msgspec.field(default_factory=dict)
+    priorities: Annotated[
+        tuple[PriorityRule, ...],
+        Meta(
+            description="Who may ask for which class by `x-podium-priority`: the first rule that matches counts."
+            " Who matches none may use `standard` and `batch`. Who asks for nothing gets `standard`, if allowed.",
+            max_length=100,
+        ),
+    ] = ()
+
+    def __post_init__(self) -> None:
+        if self.places is None and self.concurrency is None:
+            raise ValueError("set `places` or `concurrency`")
+        if self.max_per_tenant is not None and self.max_per_tenant > self.max_entries:
+            raise ValueError("`max_per_tenant` is at most `max_entries`")
