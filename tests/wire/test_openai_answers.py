@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium.core.errors import Forbidden, InternalError, InvalidRequest, NotFound, RateLimited, Unauthenticated
+from podium.core.errors import (
+    BudgetExhausted,
+    Forbidden,
+    InternalError,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    RateLimited,
+    Unauthenticated,
+)
 from podium.core.usage import Usage
 from podium.wire.openai import (
     answer_text,
@@ -244,6 +253,7 @@ def test_any_event_is_read_or_refused(data):
         (RateLimited("x"), "rate_limit_error"),
         (InvalidRequest("x", parameter="model"), "invalid_request_error"),
         (InternalError("x", hint="secret hint"), "server_error"),
+        (Overloaded("x"), "server_error"),
     ],
 )
 def test_errors_have_openais_shape(error, kind):
@@ -251,6 +261,11 @@ def test_errors_have_openais_shape(error, kind):
     assert value == {"error": {"message": "x", "type": kind, "param": error.parameter, "code": str(error.reason)}}
     assert json.loads(error_event(error).removeprefix(b"data: ")) == value
     assert error_event(error).endswith(b"\n\n")
+
+
+def test_an_exhausted_budget_is_said_in_openais_word():
+    value = json.loads(error_body(BudgetExhausted("x")))["error"]
+    assert (value["type"], value["code"]) == ("insufficient_quota", "insufficient_quota")
 
 
 def test_models_have_openais_shape():

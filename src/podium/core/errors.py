@@ -9,6 +9,7 @@ The tree::
         + UnsupportedMediaType   415
         + RequestTimeout         408
         + Unauthenticated        401
+        + BudgetExhausted        402
         + Forbidden              403
         + NotFound               404
         + MethodNotAllowed       405
@@ -18,6 +19,7 @@ The tree::
       * ServiceError           Podium cannot serve right now
         + InternalError          500
         + Unavailable            503
+        + Overloaded             503
       * UpstreamError          the model's server failed
         + UpstreamFailed         502
         + UpstreamTimeout        504
@@ -33,6 +35,7 @@ from typing import ClassVar
 from podium.core.reasons import Fault, Reason
 
 __all__ = [
+    "BudgetExhausted",
     "CallerError",
     "ClientGone",
     "Conflict",
@@ -42,6 +45,7 @@ __all__ = [
     "MethodNotAllowed",
     "NotFound",
     "OperatorError",
+    "Overloaded",
     "PodiumError",
     "RateLimited",
     "RequestTimeout",
@@ -129,6 +133,13 @@ class Unauthenticated(CallerError):
     default_reason = Reason.INVALID_API_KEY
 
 
+class BudgetExhausted(CallerError):
+    """A budget has no room for the exchange; `retry_after_s` is None when waiting does not help."""
+
+    status = 402
+    default_reason = Reason.BUDGET_EXHAUSTED
+
+
 class Forbidden(CallerError):
     """Who calls is known, and may not do this."""
 
@@ -193,6 +204,14 @@ class Unavailable(ServiceError):
     status = 503
     retryable = True
     default_reason = Reason.NOT_READY
+
+
+class Overloaded(ServiceError):
+    """More is asked than can be served; it was refused before it cost anything."""
+
+    status = 503
+    retryable = True
+    default_reason = Reason.OVERLOADED
 
 
 class UpstreamError(PodiumError):

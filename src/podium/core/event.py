@@ -70,6 +70,7 @@ class Event(msgspec.Struct, frozen=True, array_like=True):
     hedges: int = 0  # second calls that were made because the first was slow; part of `attempts`
     fallbacks: int = 0  # other models that were tried
     trail: tuple[AttemptRecord, ...] = ()  # each call, when there were several
+    tags: str = ""  # of the key and the request: podium.core.tags
 
     @property
     def calls(self) -> tuple[AttemptRecord, ...]:

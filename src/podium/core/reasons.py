@@ -43,6 +43,8 @@ class Reason(StrEnum):
     REQUESTS_LIMITED = "requests_limited"
     TOKENS_LIMITED = "tokens_limited"
     CONCURRENCY_LIMITED = "concurrency_limited"
+    TENANT_QUEUE_FULL = "tenant_queue_full"
+    BUDGET_EXHAUSTED = "budget_exhausted"
     CLIENT_GONE = "client_gone"
 
     # Ours.
@@ -51,6 +53,8 @@ class Reason(StrEnum):
     DRAINING = "draining"
     JOURNAL_UNAVAILABLE = "journal_unavailable"
     NO_BACKEND = "no_backend"
+    OVERLOADED = "overloaded"
+    CANNOT_START_IN_TIME = "cannot_start_in_time"
 
     # The upstream's.
     UPSTREAM_UNREACHABLE = "upstream_unreachable"

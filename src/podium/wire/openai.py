@@ -64,7 +64,12 @@ class Request(msgspec.Struct):
     def output_token_limit(self) -> int | None:
         """The most tokens that all choices together may have; None when the caller set no limit."""
         limit = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
-        return None if limit is None else max(limit, 0) * max(self.n or 1, 1)
+        return None if limit is None else max(limit, 0) * self.answers
+
+    @property
+    def answers(self) -> int:
+        """How many choices are asked for; 1 or more."""
+        return max(self.n or 1, 1)
 
 
 class _Chat(Request, kw_only=True):
@@ -334,18 +339,22 @@ def _texts(choice: _Choice) -> list[str]:
 # Error types as OpenAI names them; clients choose their exception by status, people read the type.
 _TYPES = {
     401: "authentication_error",
+    402: "insufficient_quota",
     403: "permission_error",
     404: "not_found_error",
     429: "rate_limit_error",
 }
+# Codes that clients look for, where ours is another word.
+_CODES = {Reason.BUDGET_EXHAUSTED: "insufficient_quota"}
 
 
 def error_object(error: PodiumError) -> dict[str, object]:
-    """OpenAI's error object; `code` is our stable reason."""
+    """OpenAI's error object; `code` is our stable reason, or OpenAI's word where it has one."""
     kind = _TYPES.get(error.status)
     if kind is None:
         kind = "invalid_request_error" if error.fault is Fault.CALLER else "server_error"
-    return {"message": error.message, "type": kind, "param": error.parameter, "code": str(error.reason)}
+    code = _CODES.get(error.reason) or str(error.reason)
+    return {"message": error.message, "type": kind, "param": error.parameter, "code": code}
 
 
 def error_body(error: PodiumError) -> bytes:

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from podium.core.errors import (
+    BudgetExhausted,
     Conflict,
     Forbidden,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
+    Overloaded,
     RateLimited,
     RequestTimeout,
     RequestTooLarge,
@@ -315,6 +317,8 @@ ERRORS = [
     (UpstreamFailed("m"), "api_error"),
     (UpstreamTimeout("m"), "timeout_error"),
     (RequestTimeout("m"), "invalid_request_error"),
+    (BudgetExhausted("m"), "billing_error"),
+    (Overloaded("m"), "overloaded_error"),
     (MethodNotAllowed("m", allowed=("POST",)), "invalid_request_error"),
 ]
 

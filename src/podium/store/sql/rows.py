@@ -27,7 +27,6 @@ SUMS = ("exchanges", "errors", *_TOKENS, "estimated_exchanges", "cost_nanousd", 
 
 _FIELDS = msgspec.structs.fields(Event)
 _INDEX = {field.name: index for index, field in enumerate(_FIELDS)}
-assert _FIELDS[-1].name == "trail", "`row_of` takes it for the last one"
 assert tuple(_INDEX) == tuple(exchanges.columns.keys()), "tables.exchanges must follow the order of Event"
 assert tuple(usage_hours.columns.keys()) == ("hour_unix_s", *USAGE_KEYS, *SUMS)
 
@@ -35,6 +34,7 @@ _encode = msgspec.json.Encoder().encode
 _decode_trail = msgspec.json.Decoder(tuple[AttemptRecord, ...]).decode
 _STARTED = _INDEX["started_unix_ns"]
 _STATUS = _INDEX["status"]
+_TRAIL = _INDEX["trail"]
 _ESTIMATED = _INDEX["tokens_estimated"]
 _texts = itemgetter(*(_INDEX[field.name] for field in _FIELDS if field.type is str))
 _numbers = itemgetter(*(index for index, field in enumerate(_FIELDS) if field.type is int and index != _STARTED))
@@ -46,7 +46,8 @@ _amounts = itemgetter(*map(_INDEX.__getitem__, (*_TOKENS, "cost_nanousd", "cache
 def row_of(event: Event) -> Row:
     """The event's fields in the table's order, made to fit: one odd event must not stop all others."""
     fields = msgspec.structs.astuple(event)
-    row = (*fields[:-1], _encode([_fitting(call) for call in event.trail]).decode() if event.trail else "")
+    trail = _encode([_fitting(call) for call in event.trail]).decode() if event.trail else ""
+    row = (*fields[:_TRAIL], trail, *fields[_TRAIL + 1 :])
     numbers = _numbers(row)
     fits = (
         max(numbers) <= _MOST
@@ -97,8 +98,8 @@ def hourly_sums(rows: Iterable[Row]) -> list[Row]:
         total[6] += row[_ESTIMATED]
         total[7] += cost_nanousd
         total[8] += cache_write_tokens
-        if row[-1]:
-            for call in calls_elsewhere(_provider(row), _decode_trail(row[-1])):
+        if row[_TRAIL]:
+            for call in calls_elsewhere(_provider(row), _decode_trail(row[_TRAIL])):
                 _move(call, total, sums.setdefault((*key[:-1], call.provider), [0] * len(SUMS)))
     return [(*key, *total) for key, total in sorted(sums.items())]
 

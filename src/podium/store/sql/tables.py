@@ -136,6 +136,7 @@ exchanges = Table(
     Column("hedges", BigInteger, nullable=False, server_default="0"),
     Column("fallbacks", BigInteger, nullable=False, server_default="0"),
     Column("trail", Text, nullable=False, server_default=""),  # JSON of podium.core.event.AttemptRecord's; or empty
+    Column("tags", Text, nullable=False, server_default=""),  # podium.core.tags
     Index(None, "started_unix_ns"),
     Index(None, "request_id", "id"),
 )
