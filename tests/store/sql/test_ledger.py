@@ -5,7 +5,8 @@ from sqlalchemy import select, text
 from podium.control.ports import UsageQuery
 from podium.core.errors import InvalidRequest
 from podium.core.event import AttemptRecord, Event
-from podium.store.sql.ledger import SqlLedger
+from podium.core.ids import event_id
+from podium.store.sql.ledger import SqlLedger, find_statements
 from podium.store.sql.rows import SUMS, row_of
 from podium.store.sql.tables import exchanges, usage_hours
 from podium.testing.events import make_event
@@ -90,6 +91,61 @@ async def test_events_and_position_come_together_or_not_at_all(database):
     assert (await ledger.usage(UsageQuery(by=())))[0].exchanges == 0
     async with database.read() as connection:
         assert (await connection.execute(select(exchanges))).all() == []
+
+
+def with_our_id():
+    made = event_id(1_760_000_000_000_000_000)
+    return make_event(id=made, request_id=f"req_{made.hex()}")
+
+
+async def test_an_exchange_with_a_request_id_of_ours_is_found(database):
+    ledger = SqlLedger(database)
+    first, second = sorted((with_our_id(), with_our_id()), key=lambda event: event.id)
+    await ledger.load("a/1", 1, (first, second))
+    for event in (first, second):
+        assert await ledger.find(event.request_id, tenant=None, before=None, limit=1) == (event,)
+        assert await ledger.find(event.request_id, tenant="other", before=None, limit=1) == ()
+        assert await ledger.find(event.request_id, tenant=None, before=event.id, limit=1) == ()
+        assert await ledger.find(event.request_id.upper(), tenant=None, before=None, limit=1) == ()
+
+
+async def test_a_caller_may_send_an_id_that_looks_like_ours(database):
+    ledger = SqlLedger(database)
+    ours = with_our_id()
+    copies = [make_event(id=bytes([number]) * 16, request_id=ours.request_id) for number in (0, 1, 254, 255)]
+    await ledger.load("a/1", 1, (ours, *copies))
+    in_order = tuple(sorted((ours, *copies), key=lambda event: event.id, reverse=True))
+    assert await ledger.find(ours.request_id, tenant=None, before=None, limit=9) == in_order
+    paged = []
+    while page := await ledger.find(ours.request_id, tenant=None, before=paged[-1].id if paged else None, limit=2):
+        paged += page
+    assert tuple(paged) == in_order
+
+
+async def test_request_ids_are_found_by_their_indexes(database):
+    ours = with_our_id()
+    await SqlLedger(database).load("a/1", 1, (ours, make_event()))
+    theirs, by_id = find_statements(ours.request_id, None, b"\x01" * 16, 5, sqlite=database.is_sqlite)
+    async with database.read() as connection:
+        if not database.is_sqlite:
+            await connection.execute(text("SET LOCAL enable_seqscan = off"))
+            await connection.execute(text("SET LOCAL enable_sort = off"))
+        plans = [await explained(connection, statement, database) for statement in (theirs, by_id)]
+    if database.is_sqlite:
+        assert plans[0] == "SEARCH exchanges USING INDEX ix_exchanges_request_id_id (request_id=? AND id<?)"
+        assert plans[1] == "SEARCH exchanges USING INDEX sqlite_autoindex_exchanges_1 (id=?)"
+    else:
+        assert "Index Scan Backward using ix_exchanges_request_id_id" in plans[0]
+        assert "Sort" not in plans[0]
+        assert "Index Scan using pk_exchanges" in plans[1]
+
+
+async def explained(connection, statement, database):
+    compiled = statement.compile(dialect=connection.dialect)
+    values = tuple(compiled.params[name] for name in compiled.positiontup)
+    explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+    rows = await connection.exec_driver_sql(f"{explain} {compiled}", values)
+    return "\n".join(str(row[-1]) for row in rows)
 
 
 async def test_a_position_never_goes_back(database):

@@ -1,6 +1,9 @@
 """Finished exchanges, for good: podium.control.ports.Ledger."""
 
-from sqlalchemy import delete, insert, select, text, update
+import re
+from typing import Any
+
+from sqlalchemy import Select, delete, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from podium.control.ports import UsageQuery, UsageRow
@@ -9,13 +12,14 @@ from podium.core.event import Event
 from podium.store.sql.bulk import add_usage, insert_new_exchanges
 from podium.store.sql.database import LOAD_LOCK, Database
 from podium.store.sql.rows import event_of, hourly_sums, row_of
-from podium.store.sql.tables import exchanges, journal_positions
+from podium.store.sql.tables import callers_own, exchanges, journal_positions
 from podium.store.sql.usage import usage_rows, usage_statement
 
-__all__ = ["SqlLedger"]
+__all__ = ["SqlLedger", "find_statements"]
 
 # A position that is forgotten costs nothing but a second reading: events are counted once by their id.
 _FORGET_AFTER_S = 30 * 86_400
+_OURS = re.compile(r"req_([0-9a-f]{32})")  # as podium.core.exchange makes request ids
 
 
 class SqlLedger:
@@ -65,12 +69,26 @@ class SqlLedger:
 
     async def find(self, request_id: str, *, tenant: str | None, before: bytes | None, limit: int) -> tuple[Event, ...]:
         """Exchanges with this request id, newest first, ids below `before`."""
-        of = exchanges.c
-        statement = select(exchanges).where(of.request_id == request_id).order_by(of.id.desc()).limit(limit)
-        if tenant is not None:
-            statement = statement.where(of.tenant == tenant)
-        if before is not None:
-            statement = statement.where(of.id < before)
+        statements = find_statements(request_id, tenant, before, limit, sqlite=self._database.is_sqlite)
+        found: dict[bytes, Event] = {}
         async with self._database.read() as connection:
-            found = (await connection.execute(statement)).mappings().all()
-        return tuple(map(event_of, found))
+            for statement in statements:
+                rows = (await connection.execute(statement)).mappings()
+                found |= {event.id: event for event in map(event_of, rows)}
+        return tuple(found[one] for one in sorted(found, reverse=True)[:limit])
+
+
+def find_statements(
+    request_id: str, tenant: str | None, before: bytes | None, limit: int, *, sqlite: bool
+) -> list[Select[Any]]:
+    """Statements that find exchanges by a request id: callers' own by an index of those, ours by the exchange's id."""
+    of = exchanges.c
+    wanted = select(exchanges).where(of.request_id == request_id)
+    if tenant is not None:
+        wanted = wanted.where(of.tenant == tenant)
+    if before is not None:
+        wanted = wanted.where(of.id < before)
+    statements = [wanted.where(callers_own(sqlite=sqlite)).order_by(of.id.desc()).limit(limit)]
+    if ours := _OURS.fullmatch(request_id):  # a caller's own may look so too
+        statements.append(wanted.where(of.id == bytes.fromhex(ours[1])))
+    return statements

@@ -13,10 +13,13 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TextClause,
+    text,
 )
 
 __all__ = [
     "api_keys",
+    "callers_own",
     "counters",
     "exchanges",
     "journal_positions",
@@ -92,6 +95,13 @@ journal_positions = Table(
     Index(None, "updated_unix_s"),
 )
 
+
+def callers_own(*, sqlite: bool) -> TextClause:
+    """Whether an exchange's request id is its caller's own, in the words of the index of such ids."""
+    ours = "lower(hex(id))" if sqlite else "encode(id, 'hex')"
+    return text(f"request_id <> 'req_' || {ours}")
+
+
 # Columns in the order of podium.core.event.Event: podium.store.sql.rows relies on it.
 exchanges = Table(
     "exchanges",
@@ -138,7 +148,14 @@ exchanges = Table(
     Column("trail", Text, nullable=False, server_default=""),  # JSON of podium.core.event.AttemptRecord's; or empty
     Column("tags", Text, nullable=False, server_default=""),  # podium.core.tags
     Index(None, "started_unix_ns"),
-    Index(None, "request_id", "id"),
+    # Of callers' own request ids only: ours are made of the id, and found by it.
+    Index(
+        None,
+        "request_id",
+        "id",
+        sqlite_where=callers_own(sqlite=True),
+        postgresql_where=callers_own(sqlite=False),
+    ),
 )
 
 # Sums of `exchanges` by hour, kept in the same transaction: usage is read from here.
