@@ -27,10 +27,13 @@ def test_create_hands_on_everything_that_was_chosen(podium, house):
     made = podium(
         *("keys", "create", "--tenant", "acme", "--name", "trial", "--admin", "--expires-in", "30d", "--json"),
         *("--model", "smol*", "--model", "m", "--endpoint", "chat.completions"),
+        *("--tier", "gold", "--tag", "team=a", "--tag", "project=shop"),
     ).json["key"]
     assert made["models"] == ["smol*", "m"]
     assert made["endpoints"] == ["chat.completions"]
     assert made["admin"] is True
+    assert (made["tier"], made["tags"]) == ("gold", {"project": "shop", "team": "a"})
+    assert "gold   project=shop, team=a" in podium("keys", "list").out
     assert 29.9 < (made["expires_unix_s"] - time.time()) / 86_400 < 30.1
 
 
@@ -40,6 +43,7 @@ def test_create_hands_on_everything_that_was_chosen(podium, house):
         (("--tenant", "nobody"), 1, "podium: there is no Tenant `nobody`\nhint: declare the tenant"),
         (("--tenant", "acme", "--endpoint", "mail"), 1, "podium: there is no endpoint `mail`; there are"),
         (("--tenant", "acme", "--expires-in", "soon"), 1, "podium: --expires-in: 'soon' is not a duration.\nhint: "),
+        (("--tenant", "acme", "--tag", "team"), 1, "podium: --tag: a tag has the form `name=value`\nhint: "),
         ((), 2, "Usage: "),
     ],
 )

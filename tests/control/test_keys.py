@@ -41,6 +41,9 @@ async def test_a_created_key_works_and_is_stored_without_its_secret(keys, key_st
         ({"tenant": "nobody"}, "tenant"),
         ({"name": "  "}, "name"),
         ({"endpoints": ("chat",)}, "endpoints"),
+        ({"tags": {"te am": "a"}}, "tags"),
+        ({"tags": {"team": "a,b"}}, "tags"),
+        ({"tags": {f"n{number}": "a" for number in range(9)}}, "tags"),
         ({"expires_unix_s": 5.0}, "expires_unix_s"),
         ({"expires_unix_s": 1e300}, "expires_unix_s"),
     ],
@@ -49,6 +52,14 @@ async def test_a_key_that_makes_no_sense_is_refused(keys, new, parameter):
     with pytest.raises(InvalidRequest) as caught:
         await keys.create(NewKey(**{"tenant": "acme", "name": "app", **new}), created_by="alice")
     assert caught.value.parameter == parameter
+
+
+async def test_a_key_keeps_its_tier_and_its_tags_in_one_form(keys, key_store):
+    issued = await create(keys, tier="gold", tags={"team": "a", "project": "shop"})
+    record = await key_store.find(issued.record.entry.id)
+    assert (record.entry.tier, record.entry.tags) == ("gold", "project=shop,team=a")
+    rotated = await keys.rotate(record.entry.id, grace_s=60, author="bob")
+    assert (rotated.record.entry.tier, rotated.record.entry.tags) == ("gold", "project=shop,team=a")
 
 
 async def test_keys_are_listed_oldest_first_and_by_tenant(keys, resources, clock):

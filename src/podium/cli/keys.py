@@ -1,6 +1,7 @@
 """`keys`: API keys, from making to revoking."""
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
         create,
         "podium keys create --tenant acme --name chatbot",
         "podium keys create --tenant acme --name trial --model 'smol*' --expires-in 30d",
+        "podium keys create --tenant acme --name search --tier gold --tag team=a --tag project=shop",
         "podium keys create --tenant default --name deploy --admin --json",
     )
     add(keys, "list", list_keys, "podium keys list", "podium keys list --tenant acme --json")
@@ -54,6 +56,17 @@ def create(
         ),
     ] = None,
     admin: Annotated[bool, typer.Option("--admin", help="It may use the admin API.")] = False,
+    tier: Annotated[
+        str | None, typer.Option(help="A label that limits may be set for; none: the tenant's.", show_default=False)
+    ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tag",
+            metavar="NAME=VALUE",
+            help="What its exchanges are told by, for budgets and usage; may be repeated, up to 8 times.",
+        ),
+    ] = None,
     expires_in: Annotated[
         str | None, typer.Option("--expires-in", help="How long it works, e.g. 30d; none: for ever.")
     ] = None,
@@ -69,6 +82,8 @@ def create(
         models=tuple(model or ("*",)),
         endpoints=tuple(endpoint or ("*",)),
         admin=admin,
+        tier=tier or "",
+        tags=_tags(tag or ()),
         expires_unix_s=expires,
     )
     with AdminClient(control) as client:
@@ -95,7 +110,7 @@ def list_keys(
     if as_json:
         print_json(found)
         return
-    columns = ("id", "tenant", "name", "state", "models", "endpoints", "admin", "created", "expires")
+    columns = ("id", "tenant", "name", "state", "models", "endpoints", "admin", "tier", "tags", "created", "expires")
     print_table(columns, [_row(key) for key in found.keys], empty="There is no key.")
 
 
@@ -141,6 +156,16 @@ def usage(control: ToControl, key: KeyId, *, since: Since = None, until: Until =
     print_report(report, as_json=as_json)
 
 
+def _tags(given: Sequence[str]) -> dict[str, str]:
+    from podium.core.errors import InvalidRequest  # noqa: PLC0415 - only where used
+    from podium.core.tags import parse_tags  # noqa: PLC0415 - only where used
+
+    try:
+        return parse_tags(",".join(given))
+    except ValueError as error:
+        raise InvalidRequest(f"--tag: {error}", hint="for example: --tag team=search") from None
+
+
 def _id(text: str) -> str:
     """The id alone; a whole key is not sent, and so not logged, anywhere."""
     from podium.identity.keys import parse_api_key  # noqa: PLC0415 - only where used
@@ -160,6 +185,8 @@ def _row(key: "KeyView") -> tuple[object, ...]:
         ", ".join(key.models),
         ", ".join(key.endpoints),
         key.admin,
+        key.tier,
+        ", ".join(f"{name}={value}" for name, value in key.tags.items()),
         moment_text(key.created_unix_s),
         moment_text(key.expires_unix_s),
     )

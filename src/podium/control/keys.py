@@ -16,6 +16,7 @@ from podium.control.ports import ApiKeyRecord, KeyStore, ResourceStore
 from podium.core.clock import Clock
 from podium.core.errors import Conflict, InvalidRequest, NotFound
 from podium.core.snapshot import KeyEntry, KeySecret
+from podium.core.tags import encode_tags
 from podium.identity.keys import ApiKey, digest_secret, new_api_key
 
 __all__ = ["ENDPOINTS", "IssuedKey", "Keys", "NewKey", "is_live"]
@@ -29,6 +30,7 @@ _REVOKE_TRIES = 5
 _MAX_UNIX_S = 253_402_300_800.0  # the year 10000
 
 ENDPOINTS = frozenset({"*", "chat.completions", "completions", "embeddings", "models"})
+_TIER = r"^[A-Za-z0-9_.-]{0,64}\Z"
 _Pattern = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:/@*-]{1,128}\Z")]
 
 
@@ -46,6 +48,13 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(description="`chat.completions`, `completions`, `embeddings`, `models` or `*`.", min_length=1),
     ] = ("*",)
     admin: Annotated[bool, Meta(description="May use the admin API.")] = False
+    tier: Annotated[
+        str,
+        Meta(description="A label that limits may be set for; empty: the tenant's.", pattern=_TIER),
+    ] = ""
+    tags: Annotated[
+        dict[str, str], Meta(description="What its exchanges are told by, for budgets and usage; at most 8.")
+    ] = {}
     expires_unix_s: Annotated[
         float | None, Meta(description="When it stops to work, seconds since 1970; null: never.")
     ] = None
@@ -94,6 +103,8 @@ class Keys:
             models=new.models,
             endpoints=new.endpoints,
             admin=new.admin,
+            tier=new.tier,
+            tags=_encoded(new.tags),
             expires_unix_s=new.expires_unix_s,
         )
         record = ApiKeyRecord(entry=entry, created_unix_s=now, created_by=created_by)
@@ -180,6 +191,13 @@ def _check_new(new: NewKey, now: float) -> None:
         )
     if new.expires_unix_s is not None and not now < new.expires_unix_s < _MAX_UNIX_S:
         raise InvalidRequest("the key would have expired already, or never", parameter="expires_unix_s")
+
+
+def _encoded(tags: dict[str, str]) -> str:
+    try:
+        return encode_tags(tags)
+    except ValueError as error:
+        raise InvalidRequest(str(error), parameter="tags") from None
 
 
 def _check_rotatable(entry: KeyEntry, grace_s: float, now: float) -> None:

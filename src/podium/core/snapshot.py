@@ -5,6 +5,7 @@ The control plane publishes it as one file; a gateway compiles it into look-ups 
 
 import msgspec
 
+from podium.core.budgets import Budget
 from podium.core.resources import LimitPolicy, Model, Price, Provider, Tenant, Version
 
 __all__ = ["KeyEntry", "KeySecret", "Snapshot", "decode_snapshot", "encode_snapshot"]
@@ -29,6 +30,8 @@ class KeyEntry(msgspec.Struct, frozen=True, kw_only=True):
     admin: bool = False  # may use the admin API
     expires_unix_s: float | None = None
     revoked_unix_s: float | None = None
+    tier: str = ""  # a label that limits may be set for; empty: the tenant's
+    tags: str = ""  # that budgets may count by, in the form of podium.core.tags
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +45,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, Version] = {}
     models: dict[str, Model] = {}
     limit_policies: dict[str, LimitPolicy] = {}
+    budgets: dict[str, Budget] = {}
     prices: dict[str, Price] = {}
 
 

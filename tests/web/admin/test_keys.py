@@ -23,6 +23,13 @@ def test_a_created_key_shows_its_clear_text_once(house, client):
         assert "digest" not in client.get(path).text
 
 
+def test_tier_and_tags_of_a_key_are_shown(client):
+    made = create(client, tier="gold", tags={"team": "a"}).json()["key"]
+    assert (made["tier"], made["tags"]) == ("gold", {"team": "a"})
+    plain = create(client).json()["key"]
+    assert (plain["tier"], plain["tags"]) == ("", {})
+
+
 def test_a_created_admin_key_works(client):
     key = create(client, admin=True).json()["api_key"]
     assert client.get("/admin/v1/keys", headers={"authorization": f"Bearer {key}"}).status_code == 200
@@ -38,6 +45,9 @@ def test_a_created_admin_key_works(client):
         ({"models": []}, "models"),
         ({"models": [5]}, "models[0]"),
         ({"expires_unix_s": 1}, "expires_unix_s"),
+        ({"tier": "very gold"}, "tier"),
+        ({"tags": {"team": ""}}, "tags"),
+        ({"tags": ["team"]}, "tags"),
         ({"colour": "red"}, ""),
     ],
 )

@@ -10,6 +10,7 @@ from podium.control.documents import document_of
 from podium.control.keys import is_live
 from podium.control.ports import ApiKeyRecord, Change, Revision
 from podium.core.resources import Resource
+from podium.core.tags import parse_tags
 
 __all__ = ["ChangeView", "Document", "KeyView", "RevisionView", "SecretView"]
 
@@ -88,6 +89,8 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...]
     endpoints: tuple[str, ...]
     admin: bool
+    tier: Annotated[str, Meta(description="A label that limits may be set for; empty: the tenant's.")]
+    tags: Annotated[dict[str, str], Meta(description="What its exchanges are told by, for budgets and usage.")]
     live: Annotated[bool, Meta(description="Neither revoked nor expired.")]
     created_unix_s: float
     created_by: str
@@ -106,6 +109,8 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
             models=entry.models,
             endpoints=entry.endpoints,
             admin=entry.admin,
+            tier=entry.tier,
+            tags=parse_tags(entry.tags),
             live=is_live(entry, now_unix_s),
             created_unix_s=record.created_unix_s,
             created_by=record.created_by,
