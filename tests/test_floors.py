@@ -182,9 +182,9 @@ def planted(folder: Path, files: dict[str, str]) -> list[Import]:
     [
         ("core/money", "from podium.wire.sse import x", "up"),
         ("core/money", "import podium.telemetry.metrics", "up"),
-        ("traffic/limits", "def f():\n    from podium.gateway import flight", "up"),
+        ("traffic/retry", "def f():\n    from podium.gateway import flight", "up"),
         (
-            "traffic/limits",
+            "traffic/retry",
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from podium.guard.pii import x",
             "sideways",
         ),

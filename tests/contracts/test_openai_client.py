@@ -331,7 +331,8 @@ def test_a_key_without_the_scope_is_a_permission_error(podium_up, client):
 
 def test_a_used_up_limit_is_a_rate_limit_error_with_a_time_to_wait(podium_up, client, tmp_path):
     key_id, key = podium_up.new_key("slow")
-    policy = {"kind": "LimitPolicy", "name": "slow", "spec": {"key": key_id, "requests_per_minute": 1}}
+    spec = {"per": ["key"], "where": {"key": [key_id]}, "limits": [{"what": "requests", "amount": 1}]}
+    policy = {"kind": "LimitPolicy", "name": "slow", "spec": spec}
     (tmp_path / "policy.json").write_text(json.dumps(policy))
     podium_up.run("apply", "-f", str(tmp_path / "policy.json"))
     slow = client.with_options(api_key=key)

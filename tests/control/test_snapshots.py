@@ -16,7 +16,7 @@ HOUSE = """
 --- {kind: Provider, name: p, spec: {protocol: local}}
 --- {kind: Version, name: v1, spec: {backends: [{provider: p, model: m}], parameters: {top_k: 9223372036854775807}}}
 --- {kind: Model, name: chat, spec: {version: v1}}
---- {kind: LimitPolicy, name: lp, spec: {tenant: acme, concurrency: 3}}
+--- {kind: LimitPolicy, name: lp, spec: {where: {tenant: [acme]}, limits: [{what: concurrency, amount: 3}]}}
 --- {kind: Price, name: free, spec: {model: m, input_usd_per_million: '0', output_usd_per_million: '0'}}
 """
 

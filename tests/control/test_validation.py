@@ -11,7 +11,7 @@ HOUSE = """
 --- {kind: Provider, name: p, spec: {protocol: local}}
 --- {kind: Version, name: v1, spec: {backends: [{provider: p, model: m}]}}
 --- {kind: Model, name: chat, spec: {version: v1, aliases: [default]}}
---- {kind: LimitPolicy, name: lp, spec: {tenant: acme, concurrency: 3}}
+--- {kind: LimitPolicy, name: lp, spec: {where: {tenant: [acme]}, limits: [{what: concurrency, amount: 3}]}}
 """
 
 
@@ -54,15 +54,15 @@ def test_all_missing_references_are_told_at_once_with_what_was_meant():
         {kind: Provider, name: openai, spec: {protocol: local}}
         --- {kind: Version, name: v1, spec: {backends: [{provider: openia, model: m}, {provider: x, model: m}]}}
         --- {kind: Model, name: chat, spec: {version: v2}}
-        --- {kind: LimitPolicy, name: lp, spec: {tenant: nobody, concurrency: 3}}
-        --- {kind: LimitPolicy, name: lk, spec: {key: never-checked, concurrency: 3}}
+        --- {kind: LimitPolicy, name: lp, spec: {where: {tenant: [nobody]}, limits: [{what: concurrency, amount: 3}]}}
+        --- {kind: LimitPolicy, name: lk, spec: {where: {key: [never-checked]}, limits: [{what: concurrency, amount: 3}]}}
         """
     )
     assert told({}, after) == [
         "Version/v1: spec.backends[0].provider: there is no Provider `openia`; did you mean `openai`?",
         "Version/v1: spec.backends[1].provider: there is no Provider `x`",
         "Model/chat: spec.version: there is no Version `v2`",
-        "LimitPolicy/lp: spec.tenant: there is no Tenant `nobody`",
+        "LimitPolicy/lp: spec.where.tenant[0]: there is no Tenant `nobody`",
     ]
 
 
@@ -73,7 +73,7 @@ def test_what_is_used_is_not_deleted():
     ]
     assert told(before, without(before, "Version", "v1")) == ["Version/v1: is still used by Model/chat (spec.version)"]
     assert told(before, without(before, "Tenant", "acme")) == [
-        "Tenant/acme: is still used by LimitPolicy/lp (spec.tenant)"
+        "Tenant/acme: is still used by LimitPolicy/lp (spec.where.tenant[0])"
     ]
     assert all(problem.conflict for problem in check_change(before, without(before, "Provider", "p")))
 

@@ -3,7 +3,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from podium.core.resources import SPECS, Kind, LimitPolicy, Model, Provider, SecretRef, spec_from_builtins
+from podium.core.resources import SPECS, Kind, Model, Provider, SecretRef, spec_from_builtins
 
 OPENAI = {"protocol": "openai", "base_url": "https://api.openai.com/v1"}
 SMALLEST = {
@@ -11,7 +11,8 @@ SMALLEST = {
     "Provider": OPENAI,
     "Version": {"backends": [{"provider": "local", "model": "smollm2"}]},
     "Model": {"version": "smollm2-q8"},
-    "LimitPolicy": {"concurrency": 1},
+    "LimitPolicy": {"limits": [{"what": "concurrency", "amount": 1}]},
+    "Budget": {"unit": "usd", "amount": 10, "period": "month"},
     "Price": {"model": "gpt-*", "input_usd_per_million": "0.15", "output_usd_per_million": "0.6"},
 }
 
@@ -59,9 +60,9 @@ def test_every_field_is_described(kind):
         ("Version", {"backends": [{"provider": "a b", "model": "m"}]}, r"\$\.backends\[0\]\.provider"),
         ("Model", {"version": "v\n"}, r"\$\.version"),
         ("Model", {"version": "v", "endpoints": ["chat"]}, r"\$\.endpoints\[0\]"),
-        ("LimitPolicy", {}, "at least one limit"),
-        ("LimitPolicy", {"requests_per_minute": 0}, r"\$\.requests_per_minute"),
-        ("LimitPolicy", {"tenant": "a", "key": "b", "concurrency": 1}, "at most one"),
+        ("LimitPolicy", {}, "limits"),
+        ("LimitPolicy", {"limits": [{"what": "requests", "amount": 0}]}, r"\$\.limits\[0\]\.amount"),
+        ("Budget", {"unit": "usd", "amount": 0, "period": "month"}, r"\$\.amount"),
         ("Price", SMALLEST["Price"] | {"input_usd_per_million": "-1"}, r"\$\.input_usd_per_million"),
         ("Price", SMALLEST["Price"] | {"input_usd_per_million": 0.15}, r"\$\.input_usd_per_million"),
         ("Price", SMALLEST["Price"] | {"output_usd_per_million": "0.0000000001"}, r"\$\.output_usd_per_million"),
@@ -83,4 +84,3 @@ def test_specs_are_values():
 def test_the_defaults_are_the_careful_ones():
     assert spec_from_builtins("Provider", OPENAI).tls.verify
     assert Model(version="v").aliases == ()
-    assert LimitPolicy(concurrency=1).tokens_per_minute is None

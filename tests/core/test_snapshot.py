@@ -1,7 +1,8 @@
 import msgspec
 import pytest
 
-from podium.core.resources import BackendSpec, LimitPolicy, Model, Price, Provider, SecretRef, Tenant, Version
+from podium.core.limits import Limit, LimitPolicy
+from podium.core.resources import BackendSpec, Model, Price, Provider, SecretRef, Tenant, Version
 from podium.core.snapshot import KeyEntry, KeySecret, Snapshot, decode_snapshot, encode_snapshot
 
 SNAPSHOT = Snapshot(
@@ -15,7 +16,7 @@ SNAPSHOT = Snapshot(
     providers={"o": Provider(protocol="openai", base_url="https://a/v1", api_key=SecretRef(env="KEY"))},
     versions={"v": Version(backends=(BackendSpec(provider="o", model="m"),), parameters={"temperature": 0.5})},
     models={"m": Model(version="v", aliases=("default",))},
-    limit_policies={"l": LimitPolicy(tenant="acme", concurrency=3)},
+    limit_policies={"l": LimitPolicy(limits=(Limit(what="concurrency", amount=3),))},
     prices={"p": Price(model="m", input_usd_per_million="1", output_usd_per_million="2")},
 )
 

@@ -5,10 +5,10 @@ import json
 import msgspec
 import pytest
 
-from podium.core.resources import LimitPolicy, Tenant
+from podium.core.resources import Tenant
 from podium.gateway.faces import face_of
 from podium.identity.keys import ApiKey
-from podium.testing.gateway import TEST_KEY
+from podium.testing.gateway import TEST_KEY, limit_policy
 from podium.testing.openai_requests import request_bytes
 from podium.testing.raw_http import RawConnection
 from podium.testing.upstream import Mode
@@ -128,7 +128,7 @@ async def test_other_stages_speak_anthropic_too(stage):
 
 async def test_a_used_up_limit_speaks_anthropic(stage):
     await stage.serve(m="a")
-    change(stage, limit_policies={"tight": LimitPolicy(requests_per_minute=1)})
+    change(stage, limit_policies={"tight": limit_policy(requests=1)})
     assert (await send(stage)).status == 200
     answer = await send(stage)
     assert (answer.status, said(answer)) == (429, ("rate_limit_error", "requests_limited", None))

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from podium.core.event import encode_event
-from podium.core.resources import LimitPolicy, Model, Tenant, Timeouts
+from podium.core.resources import Model, Tenant, Timeouts
 from podium.core.snapshot import KeyEntry, KeySecret
 from podium.gateway.fleet import Fleet
 from podium.gateway.settings import GatewaySettings
@@ -18,13 +18,13 @@ from podium.gateway.world import World
 from podium.identity.keys import ApiKey, digest_secret
 from podium.testing.behaviour import BAD, Behaviour, Cut
 from podium.testing.clock import TestClock
-from podium.testing.gateway import TEST_KEY, gateway_snapshot, running_gateway
+from podium.testing.gateway import TEST_KEY, gateway_snapshot, limit_policy, running_gateway
 from podium.testing.openai_requests import chat_body, openai_error, request_bytes
 from podium.testing.raw_http import RawConnection
 from podium.testing.upstream import ScriptedUpstream
 from podium.testing.waiting import eventually
 
-HIGH = LimitPolicy(requests_per_minute=1000, tokens_per_minute=1_000_000, concurrency=100)
+HIGH = limit_policy(requests=1000, tokens=1_000_000, concurrency=100)
 BROADCAST = Timeouts(connect_s=1.0, first_byte_s=2.0, between_bytes_s=2.0, total_s=5.0)
 
 
@@ -57,15 +57,18 @@ async def only_event(gateway):
 
 def running(gateway):
     """Exchanges that hold a place in a limit."""
-    return sum(account.running for account in gateway.flight._limiter._accounts.values())
+    limiter = gateway.flight.admitter.limits
+    return sum(state.flying + len(getattr(state, "_leases", ())) for state in limiter._states.values())
 
 
 def used(gateway):
     """Requests and tokens that are charged now, in whole units."""
-    accounts = gateway.flight._limiter._accounts.values()
-    (account,) = accounts
-    unit = account.requests.capacity // account.requests.per_minute
-    return round(account.requests.debt / unit), account.tokens.debt / unit
+    debts = {
+        state.bucket.what: state._debt / state._unit
+        for state in gateway.flight.admitter.limits._states.values()
+        if state.bucket.what != "concurrency"
+    }
+    return round(debts.get("requests", 0)), debts.get("tokens", 0)
 
 
 def key_entry(**changes):
@@ -177,8 +180,8 @@ async def test_a_version_without_a_backend_gives_the_limits_back(upstream):
 @pytest.mark.parametrize(
     ("policy", "reason"),
     [
-        (LimitPolicy(requests_per_minute=1), "requests_limited"),
-        (LimitPolicy(tokens_per_minute=300), "tokens_limited"),
+        (limit_policy(requests=1), "requests_limited"),
+        (limit_policy(tokens=300), "tokens_limited"),
     ],
 )
 async def test_a_used_up_limit_refuses_and_says_when_to_come_back(upstream, policy, reason):
@@ -196,7 +199,7 @@ async def test_a_used_up_limit_refuses_and_says_when_to_come_back(upstream, poli
 
 async def test_concurrency_is_a_limit_until_the_last_byte(upstream):
     upstream.behaviour = Behaviour(cut=Cut("middle", "stall"))
-    async with gateway_for(snapshot_of(upstream.url, limits={"one": LimitPolicy(concurrency=1)})) as gateway:
+    async with gateway_for(snapshot_of(upstream.url, limits={"one": limit_policy(concurrency=1)})) as gateway:
         async with await RawConnection.open(gateway.port) as client:
             await client.send(request_bytes(chat_body(stream=True), key=TEST_KEY.text))
             await client.read_head()
@@ -608,7 +611,7 @@ async def test_an_exchange_that_began_before_the_swap_still_reaches_the_old_prov
 
 
 async def test_limits_outlive_a_new_snapshot(upstream):
-    snapshot = snapshot_of(upstream.url, limits={"two": LimitPolicy(requests_per_minute=2)})
+    snapshot = snapshot_of(upstream.url, limits={"two": limit_policy(requests=2)})
     async with gateway_for(snapshot) as gateway:
         assert (await ask(gateway)).status == 200
         gateway.follower.install(revised(snapshot))

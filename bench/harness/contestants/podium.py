@@ -35,7 +35,11 @@ spec: {{version: bench-1}}
 LIMITS_AND_PRICE = f"""\
 kind: LimitPolicy
 name: bench
-spec: {{tenant: default, requests_per_minute: 100000000, tokens_per_minute: 100000000000, concurrency: 1000000}}
+spec:
+  limits:
+    - {{what: requests, amount: 100000000}}
+    - {{what: tokens, amount: 100000000000}}
+    - {{what: concurrency, amount: 1000000}}
 ---
 kind: Price
 name: bench

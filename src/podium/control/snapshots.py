@@ -60,6 +60,7 @@ def compile_snapshot(
         versions=specs.get("Version", {}),
         models=specs.get("Model", {}),
         limit_policies=specs.get("LimitPolicy", {}),
+        budgets=specs.get("Budget", {}),
         prices=specs.get("Price", {}),
     )
 

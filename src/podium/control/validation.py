@@ -8,7 +8,9 @@ from difflib import get_close_matches
 
 from podium.control.problems import Problem
 from podium.control.specs import Key, State
-from podium.core.resources import LimitPolicy, Model, Resource, Version
+from podium.core.budgets import Budget
+from podium.core.limits import LimitPolicy
+from podium.core.resources import Model, Resource, Version
 from podium.delivery.digest import same_version
 
 __all__ = ["MAX_RESOURCES", "check_change"]
@@ -46,7 +48,7 @@ def _changed_versions(before: State, after: State) -> Iterator[Problem]:
 
 
 def _references(resource: Resource) -> Iterator[tuple[str, Key]]:
-    """The key path of each reference and what it names. Keys of a LimitPolicy are records, not resources."""
+    """The key path of each reference and what it names. Keys are records, not resources."""
     match resource.spec:
         case Version(backends=backends):
             for index, backend in enumerate(backends):
@@ -55,8 +57,16 @@ def _references(resource: Resource) -> Iterator[tuple[str, Key]]:
             yield "spec.version", ("Version", version)
             for index, fallback in enumerate(failure.fallbacks):
                 yield f"spec.failure.fallbacks[{index}].model", ("Model", fallback.model)
-        case LimitPolicy(tenant=str(tenant)):
-            yield "spec.tenant", ("Tenant", tenant)
+        case LimitPolicy(where=where):
+            yield from _tenants(where.tenant or ())
+        case Budget(where=where):
+            yield from _tenants(where.get("tenant", ()))
+
+
+def _tenants(patterns: tuple[str, ...]) -> Iterator[tuple[str, Key]]:
+    for index, tenant in enumerate(patterns):
+        if "*" not in tenant:
+            yield f"spec.where.tenant[{index}]", ("Tenant", tenant)
 
 
 def _missing_references(before: State, after: State) -> Iterator[Problem]:

@@ -9,6 +9,8 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
+from podium.core.budgets import Budget
+from podium.core.limits import LimitPolicy
 from podium.core.serving import Balancing, CircuitBreaker, FailureHandling, HealthCheck, Queueing
 from podium.core.spec import Count, Name, Seconds, Strict, Usd
 
@@ -33,7 +35,7 @@ __all__ = [
     "spec_from_builtins",
 ]
 
-Kind = Literal["Tenant", "Provider", "Model", "Version", "LimitPolicy", "Price"]
+Kind = Literal["Tenant", "Provider", "Model", "Version", "LimitPolicy", "Budget", "Price"]
 
 
 class SecretRef(Strict, frozen=True, kw_only=True):
@@ -73,6 +75,9 @@ class Tenant(Strict, frozen=True, kw_only=True):
     models: Annotated[
         tuple[str, ...], Meta(description="Models the tenant may use; `*` matches any run of characters.")
     ] = ("*",)
+    tier: Annotated[
+        str, Meta(description="A label that limits may be set for; of keys that have none.", max_length=64)
+    ] = ""
 
 
 Protocol = Literal["openai", "anthropic", "gemini", "bedrock", "local"]
@@ -224,27 +229,6 @@ class Model(Strict, frozen=True, kw_only=True):
     owned_by: Annotated[str, Meta(description="Shown by `/v1/models`.", max_length=100)] = "podium"
 
 
-class LimitPolicy(Strict, frozen=True, kw_only=True):
-    """How much a key or a tenant may use. Policies add up: each that matches must have room.
-
-    Without `tenant` and `key`, it holds for each tenant by itself.
-    """
-
-    tenant: Annotated[str | None, Meta(description="The tenant that it holds for, all of its keys together.")] = None
-    key: Annotated[str | None, Meta(description="The id of the key that it holds for.")] = None
-    requests_per_minute: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Exchanges in a minute.")] = None
-    tokens_per_minute: Annotated[
-        Annotated[int, Meta(ge=1)] | None, Meta(description="Input and output tokens in a minute.")
-    ] = None
-    concurrency: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="Exchanges at the same time.")] = None
-
-    def __post_init__(self) -> None:
-        if self.tenant is not None and self.key is not None:
-            raise ValueError("name at most one of `tenant` and `key`")
-        if self.requests_per_minute is None and self.tokens_per_minute is None and self.concurrency is None:
-            raise ValueError("set at least one limit")
-
-
 class Price(Strict, frozen=True, kw_only=True):
     """What tokens cost, in dollars for a million of them, as decimal strings."""
 
@@ -263,7 +247,7 @@ class Price(Strict, frozen=True, kw_only=True):
     ] = None
 
 
-Spec = Tenant | Provider | Model | Version | LimitPolicy | Price
+Spec = Tenant | Provider | Model | Version | LimitPolicy | Budget | Price
 
 SPECS: dict[Kind, type[Spec]] = {
     "Tenant": Tenant,
@@ -271,6 +255,7 @@ SPECS: dict[Kind, type[Spec]] = {
     "Version": Version,
     "Model": Model,
     "LimitPolicy": LimitPolicy,
+    "Budget": Budget,
     "Price": Price,
 }
 assert set(SPECS) == set(get_args(Kind))

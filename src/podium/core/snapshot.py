@@ -6,7 +6,8 @@ The control plane publishes it as one file; a gateway compiles it into look-ups 
 import msgspec
 
 from podium.core.budgets import Budget
-from podium.core.resources import LimitPolicy, Model, Price, Provider, Tenant, Version
+from podium.core.limits import LimitPolicy
+from podium.core.resources import Model, Price, Provider, Tenant, Version
 
 __all__ = ["KeyEntry", "KeySecret", "Snapshot", "decode_snapshot", "encode_snapshot"]
 

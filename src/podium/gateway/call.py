@@ -20,6 +20,7 @@ from podium.gateway.faces import Face, Request
 from podium.gateway.fallback import Route
 from podium.gateway.landing import Outcome, headers_of
 from podium.gateway.last_resort import give_fixed_answer
+from podium.gateway.limit_headers import limit_headers
 from podium.gateway.pool import Backend, Pick, Pool
 from podium.gateway.ports import Caller, Headers
 from podium.gateway.race import Race
@@ -27,7 +28,6 @@ from podium.gateway.trail import answer_headers
 from podium.gateway.world import World
 from podium.traffic.balancing.ports import CallFacts
 from podium.traffic.retry import RetryDecision, may_retry
-from podium.traffic.standing import standing_headers
 from podium.wire.openai import Change
 
 __all__ = ["Call"]
@@ -299,6 +299,8 @@ class Call:
 
     def headers(self, attempt: Attempt, kind: Headers, notes: Headers) -> Headers:
         """The header lines of the caller's answer."""
-        exchange, grant = self.exchange, self.outcome.grant
+        exchange, grant, limits = self.exchange, self.outcome.grant, self.outcome.limits
         headers = kind + headers_of(exchange) + answer_headers(attempt, self.outcome.attempts, exchange) + notes
-        return headers if grant is None else headers + standing_headers(grant, self.clock.monotonic_ns())
+        if grant is None or limits is None:
+            return headers
+        return headers + limit_headers(exchange, limits, grant, self.clock.monotonic_ns())

@@ -34,7 +34,11 @@ class Request(Protocol):
 
     @property
     def output_token_limit(self) -> int | None:
-        """The most tokens of the answer; None: no limit was set."""
+        """The most tokens of all answers together; None: no limit was set."""
+
+    @property
+    def answers(self) -> int:
+        """How many answers are asked for at once; 1 or more."""
 
     @property
     def user(self) -> str | None:

@@ -14,21 +14,24 @@ from podium.core.clock import Clock
 from podium.core.errors import ClientGone, InternalError, PodiumError, Unavailable
 from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
+from podium.economics.budgets.book import Book
 from podium.gateway import stages
+from podium.gateway.admit import Admitter
 from podium.gateway.call import Call
 from podium.gateway.faces import face_of
 from podium.gateway.landing import Landing, Outcome, json_headers
-from podium.gateway.ports import Caller, EventSink, Journal
+from podium.gateway.ports import Budgets, Caller, EventSink, Journal, Limits
 from podium.gateway.settings import GatewaySettings
 from podium.gateway.settle import settle
 from podium.gateway.world import Principal, World
-from podium.traffic.limits import Limiter
+from podium.traffic.limiting.limiter import Limiter
 
 __all__ = ["Flight", "View", "Worlds"]
 
 log = structlog.get_logger(__name__)
 
 View = Callable[[World, Principal], bytes]
+_LEASE_S = 90_000.0  # above the longest that an exchange may be given to take (core.spec.Seconds)
 _Serve = Callable[[Exchange, Caller, Outcome], Awaitable[None]]
 
 
@@ -52,7 +55,10 @@ class Flight:
         settings: GatewaySettings,
         pepper: bytes,
         clock: Clock,
+        limits: Limits | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
+        """`limits`, `budgets`: those that gateways share; None: this process counts for itself."""
         self.in_flight = 0
         self._landed: asyncio.Future[None] | None = None  # somebody waits for the last one
         self._worlds = worlds
@@ -62,7 +68,12 @@ class Flight:
         self._pepper = pepper
         self._clock = clock
         self._loop = asyncio.get_running_loop()  # asked for once: each asking is a system call on Python 3.11
-        self._limiter = Limiter(settings.limited_subjects)
+        self.admitter = Admitter(
+            limits or Limiter(max_entries=settings.limited_subjects, lease_ns=int(_LEASE_S * 1e9)),
+            budgets or Book(lease_s=_LEASE_S),
+            settings,
+            clock,
+        )
 
     def fly(self, exchange: Exchange, caller: Caller) -> Coroutine[Any, Any, None]:
         """Carry a model call from its head to its last byte. Every way out of here ends in one event."""
@@ -75,7 +86,9 @@ class Flight:
         face = face_of(exchange.endpoint)
         request, body = await stages.read(exchange, caller, face)
         stages.permit(exchange, principal, request, world)
-        outcome.grant = stages.admit(exchange, principal, request, self._limiter, self._settings, self._clock)
+        waiting = self.admitter.admit(exchange, caller, principal, request, world, outcome)
+        if waiting is not None:
+            await waiting
         pool = stages.choose_pool(exchange, world)
         clock, loop = self._clock, self._loop
         await Call(exchange, caller, face, request, body, world, pool, outcome, clock, loop, random).run()
@@ -112,7 +125,7 @@ class Flight:
         try:
             await settle(exchange, outcome)
         finally:
-            self._settle_limits(exchange, outcome)
+            self.admitter.end(exchange, outcome)
             self.in_flight -= 1
             self._land(exchange, caller, outcome)
             if self._landed is not None and not self.in_flight and not self._landed.done():
@@ -144,14 +157,6 @@ class Flight:
         principal = stages.identify(exchange, authorization, world, pepper=self._pepper, unix_s=unix_s)
         stages.permit_endpoint(principal, exchange.endpoint)
         return principal
-
-    def _settle_limits(self, exchange: Exchange, outcome: Outcome) -> None:
-        if outcome.grant is None:
-            return
-        if outcome.cost_nothing:
-            self._limiter.release(outcome.grant, self._clock.monotonic_ns())
-        else:
-            self._limiter.settle(outcome.grant, exchange.usage.total_tokens, self._clock.monotonic_ns())
 
     def _land(self, exchange: Exchange, caller: Caller, outcome: Outcome) -> None:
         """Record, then give the caller the last byte."""

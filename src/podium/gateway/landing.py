@@ -12,8 +12,10 @@ from podium.core.reasons import Reason
 from podium.core.usage import Usage
 from podium.gateway.answers import RejectedByUpstream
 from podium.gateway.faces import face_of
-from podium.gateway.ports import Caller, EventSink, Headers, Journal
-from podium.traffic.limits import Grant
+from podium.gateway.limit_headers import refusal_headers
+from podium.gateway.ports import Caller, EventSink, Headers, Journal, Limits
+from podium.traffic.limiting.buckets import Refusal
+from podium.traffic.limiting.limiter import Grant
 
 if TYPE_CHECKING:
     from podium.gateway.attempt import Attempt
@@ -29,6 +31,9 @@ class Outcome:
 
     attempt: "Attempt | None" = None  # the one that answered, else the last one
     grant: Grant | None = None  # what was taken from limits
+    limits: Limits | None = None  # that granted it
+    refusal: Refusal | None = None  # of limits
+    reserved = False  # something is held, or may be, of budgets
     fixed = False  # the answer is an operator's text: no model made it
     usage: Usage | None = None  # as the upstream reported it
     request_body = b""
@@ -101,7 +106,9 @@ class Landing:
         headers = json_headers(self._exchange)
         if self._outcome.attempts:
             headers += calls_told(self._exchange, self._outcome.attempts)
-        if error.retry_after_s is not None:
+        if self._outcome.refusal is not None:
+            headers += refusal_headers(self._exchange, self._outcome.refusal)
+        elif error.retry_after_s is not None:
             headers += b"retry-after: %d\r\n" % max(1, -int(-error.retry_after_s // 1))
         if isinstance(error, MethodNotAllowed):
             headers += b"allow: %b\r\n" % ", ".join(error.allowed).encode()

@@ -1,19 +1,24 @@
 """What the data plane needs from the world. `web`, `upstreams`, `store` and `telemetry` match these by shape."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from podium.core.event import Event
 from podium.core.resources import Provider
+from podium.economics.budgets import values as budgets
+from podium.traffic.limiting import buckets as limiting
+from podium.traffic.limiting.limiter import Grant, LastRefusal
 
 __all__ = [
     "Answer",
+    "Budgets",
     "Caller",
     "EventSink",
     "Headers",
     "HealthSource",
     "HealthView",
     "Journal",
+    "Limits",
     "Upstream",
     "UpstreamFactory",
 ]
@@ -31,6 +36,10 @@ class Caller(Protocol):
     @property
     def gone(self) -> bool:
         """True once the connection is closed."""
+
+    @property
+    def address(self) -> str:
+        """The IP address that it comes from, as far as proxies can be trusted; empty when there is none."""
 
     async def read_body(self) -> bytes:
         """The whole body; RequestTooLarge, RequestTimeout."""
@@ -171,3 +180,51 @@ class EventSink(Protocol):
 
     def observe(self, event: Event) -> None:
         """Take note of a finished exchange. Must be cheap and must not raise."""
+
+
+class Limits(Protocol):
+    """Admits exchanges: `podium.traffic.limiting.limiter.Limiter` in memory, or one that gateways share.
+
+    Nothing here raises, and `settle` and `release` never wait: what a store has to be told is told by the object's own
+    task; while a store is away, the object decides by itself.
+    """
+
+    def acquire(
+        self, buckets: Sequence[limiting.Bucket], charge: limiting.Charge, now_ns: int
+    ) -> Grant | limiting.Refusal | Awaitable[Grant | limiting.Refusal]:
+        """Take `charge` from every bucket, or nothing at all. An awaitable: somebody else has to be asked."""
+
+    def settle(self, grant: Grant, facts: limiting.Charge, now_ns: int) -> None:
+        """End an exchange that took `facts` in truth."""
+
+    def release(self, grant: Grant, now_ns: int) -> None:
+        """End an exchange that cost nothing."""
+
+    def standings(self, grant: Grant, now_ns: int) -> tuple[limiting.Standing, ...]:
+        """How the buckets of a grant stand, as far as is known here."""
+
+    def look(self, bucket: limiting.Bucket, now_ns: int) -> tuple[limiting.Standing, LastRefusal | None]:
+        """How a bucket stands and when it last refused, as far as is known here."""
+
+
+class Budgets(Protocol):
+    """Holds what exchanges may cost, and counts what they did; with the promises of `Limits` about waiting and raising.
+
+    Unavailable: too many reservations are held.
+    """
+
+    def reserve(
+        self,
+        reservation_id: bytes,
+        charges: Sequence[budgets.Charge],
+        estimate: budgets.Cost,
+        unix_ns: int,
+        now_ns: int,
+    ) -> budgets.Reservation | budgets.Refusal | Awaitable[budgets.Reservation | budgets.Refusal]:
+        """Hold the estimate in every account, or nothing. An awaitable: somebody else has to be asked."""
+
+    def settle(self, reservation_id: bytes, fact: budgets.Cost) -> object:
+        """Give back what was held and count what it cost, once."""
+
+    def release(self, reservation_id: bytes) -> object:
+        """Give back what was held: it cost nothing."""

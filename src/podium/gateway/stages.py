@@ -3,12 +3,10 @@
 The decisions themselves are on floor 1; here they meet the exchange and the snapshot.
 """
 
-from podium.core.clock import Clock
 from podium.core.errors import (
     Forbidden,
     InvalidRequest,
     NotFound,
-    RateLimited,
     Unauthenticated,
     Unavailable,
     UnsupportedMediaType,
@@ -17,17 +15,14 @@ from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
 from podium.core.resources import Model
 from podium.core.snapshot import KeyEntry
-from podium.economics.estimate import estimate_input_tokens
 from podium.gateway.faces import Face, Request
 from podium.gateway.pool import Pool
 from podium.gateway.ports import Caller
-from podium.gateway.settings import GatewaySettings
 from podium.gateway.world import Principal, World
 from podium.identity.authenticate import authenticate
 from podium.identity.keys import digest_secret, parse_api_key
-from podium.traffic.limits import Grant, Limiter
 
-__all__ = ["admit", "choose_pool", "identify", "model_not_found", "permit", "permit_endpoint", "read"]
+__all__ = ["choose_pool", "identify", "model_not_found", "permit", "permit_endpoint", "read"]
 
 _MAX_USER_CHARACTERS = 128
 _TIMEOUT_HEADER = b"x-podium-timeout-ms"
@@ -129,30 +124,6 @@ def model_not_found(name: str) -> NotFound:
         reason=Reason.MODEL_NOT_FOUND,
         parameter="model",
     )
-
-
-def admit(
-    exchange: Exchange,
-    principal: Principal,
-    request: Request,
-    limiter: Limiter,
-    settings: GatewaySettings,
-    clock: Clock,
-) -> Grant | None:
-    """Take the exchange's share of every limit, or of none: RateLimited. None: nothing limits this key."""
-    now_ns = clock.monotonic_ns()
-    if principal.rules:
-        tokens = estimate_input_tokens(exchange.bytes_in)
-        if exchange.endpoint != "embeddings":
-            limit = request.output_token_limit
-            tokens += settings.assumed_output_tokens if limit is None else limit
-        outcome = limiter.acquire(principal.rules, tokens, now_ns)
-        if not isinstance(outcome, Grant):
-            raise RateLimited(outcome.message, reason=outcome.reason, retry_after_s=outcome.retry_after_s)
-    else:
-        outcome = None
-    exchange.admitted_at_ns = now_ns
-    return outcome
 
 
 def choose_pool(exchange: Exchange, world: World) -> Pool:

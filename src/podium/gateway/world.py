@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from podium.core.resources import BackendSpec, Model
 from podium.core.snapshot import KeyEntry, Snapshot
 from podium.delivery.choose import choose_version
+from podium.economics.budgets.estimate import DearestPrice
+from podium.economics.budgets.rules import BudgetTable
 from podium.economics.price import PriceTable
 from podium.gateway.fleet import Fleet
 from podium.gateway.pool import Backend, Pool, pool_label
 from podium.gateway.ports import Upstream, UpstreamFactory
 from podium.identity.permit import CompiledKey
-from podium.traffic.rules import LimitRule, LimitTable
+from podium.traffic.limiting.buckets import Bucket
+from podium.traffic.limiting.policies import Dimensions, LimitTable
 
 __all__ = ["Principal", "World"]
 
@@ -23,12 +26,15 @@ _DECLARED_AS = {"messages": "chat.completions"}
 class Principal:
     """Who calls: a key with what it may do and how much."""
 
-    __slots__ = ("entry", "permissions", "rules")
+    __slots__ = ("buckets", "entry", "permissions", "tier")
 
-    def __init__(self, entry: KeyEntry, permissions: CompiledKey, rules: tuple[LimitRule, ...]) -> None:
+    def __init__(
+        self, entry: KeyEntry, permissions: CompiledKey, tier: str, buckets: tuple[Bucket, ...] | None
+    ) -> None:
         self.entry = entry
         self.permissions = permissions
-        self.rules = rules
+        self.tier = tier
+        self.buckets = buckets  # of its limits; None: they depend on the request
 
 
 class World:
@@ -37,7 +43,9 @@ class World:
     def __init__(self, snapshot: Snapshot, upstreams: UpstreamFactory, fleet: Fleet, now_ns: int) -> None:
         self.snapshot = snapshot
         self._keys = {key.id: key for key in snapshot.keys}
-        self._limits = LimitTable(snapshot.limit_policies)
+        self.limits = LimitTable(snapshot.limit_policies)
+        self.budgets = BudgetTable(snapshot.budgets)
+        self._dearest: dict[str, DearestPrice] = {}
         self._principals: dict[str, Principal] = {}
         self._proven: dict[bytes, tuple[Principal, float]] = {}
         self._names = {name: name for name in snapshot.models}
@@ -72,11 +80,15 @@ class World:
         """The key's permissions and limits, compiled at its first use."""
         principal = self._principals.get(entry.id)
         if principal is None:
-            permissions = CompiledKey(entry, self.snapshot.tenants.get(entry.tenant))
-            rules = self._limits.rules(tenant=entry.tenant, key_id=entry.id)
+            tenant = self.snapshot.tenants.get(entry.tenant)
+            permissions = CompiledKey(entry, tenant)
+            tier = entry.tier or (tenant.tier if tenant is not None else "")
+            buckets = None
+            if not self.limits.asks_requests:
+                buckets = self.limits.buckets(Dimensions(key=entry.id, tenant=entry.tenant, tier=tier))
             if len(self._principals) >= _MAX_PRINCIPALS:
                 self._principals.pop(next(iter(self._principals)))
-            principal = self._principals[entry.id] = Principal(entry, permissions, rules)
+            principal = self._principals[entry.id] = Principal(entry, permissions, tier, buckets)
         return principal
 
     def model(self, name: str) -> tuple[str, Model] | None:
@@ -92,6 +104,16 @@ class World:
     def models(self) -> Mapping[str, Model]:
         """All models by their own names."""
         return self.snapshot.models
+
+    def dearest_price(self, model: str) -> DearestPrice:
+        """The most that tokens of a model may cost, wherever it or what it falls back to runs."""
+        found = self._dearest.get(model)
+        if found is None:
+            names = (model, *(rule.model for rule in self.fallback_rules.get(model, ())))
+            pools = [pool for name in names if (pool := self._pools.get(name)) is not None]
+            found = DearestPrice(backend.price for pool in pools for backend in pool.backends)
+            self._dearest[model] = found
+        return found
 
     def pool(self, model: str) -> Pool | None:
         """The pool of the version that serves a model; None when it names none."""

@@ -3,10 +3,15 @@
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import msgspec
+
+from podium.core.budgets import Budget
 from podium.core.clock import Clock, SystemClock
 from podium.core.event import Event, decode_event
-from podium.core.resources import BackendSpec, LimitPolicy, Model, Price, Provider, Tenant, Timeouts, Version
+from podium.core.limits import LimitPolicy
+from podium.core.resources import BackendSpec, Model, Price, Provider, Tenant, Timeouts, Version
 from podium.core.snapshot import KeyEntry, KeySecret, Snapshot
 from podium.core.trace import Sampler
 from podium.gateway.fleet import Fleet
@@ -21,7 +26,7 @@ from podium.web.openai.surface import OpenAiSurface
 from podium.web.probes import Part
 from podium.web.settings import GatewayServerSettings
 
-__all__ = ["TEST_KEY", "MemoryJournal", "RunningGateway", "gateway_snapshot", "running_gateway"]
+__all__ = ["TEST_KEY", "MemoryJournal", "RunningGateway", "gateway_snapshot", "limit_policy", "running_gateway"]
 
 _PEPPER = bytes(32)
 TEST_KEY = ApiKey("testkey00000", "s" * 40)
@@ -92,6 +97,15 @@ class RunningGateway:
         return len(self.server.connections)
 
 
+def limit_policy(
+    *, requests: int | None = None, tokens: int | None = None, concurrency: int | None = None, **more: Any
+) -> LimitPolicy:
+    """A policy for each tenant: requests and tokens a minute, exchanges at the same time."""
+    amounts = {"requests": requests, "tokens": tokens, "concurrency": concurrency}
+    limits = [{"what": what, "amount": amount} for what, amount in amounts.items() if amount is not None]
+    return msgspec.convert({"limits": limits} | more, LimitPolicy)
+
+
 def gateway_snapshot(
     upstream_url: str | list[str] = "http://127.0.0.1:9/v1",
     *,
@@ -100,6 +114,7 @@ def gateway_snapshot(
     timeouts: Timeouts | None = None,
     report_stream_usage: bool = True,
     limits: Mapping[str, LimitPolicy] | None = None,
+    budgets: Mapping[str, Budget] | None = None,
     key: KeyEntry | None = None,
 ) -> Snapshot:
     """A snapshot with one tenant, one key (`TEST_KEY`), and models that OpenAI-compatible servers serve.
@@ -139,6 +154,7 @@ def gateway_snapshot(
             for model in models
         },
         limit_policies=dict(limits or {}),
+        budgets=dict(budgets or {}),
         prices={"test": Price(model="*", input_usd_per_million="1", output_usd_per_million="2")},
     )
 

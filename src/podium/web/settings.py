@@ -11,7 +11,32 @@ class GatewayServerSettings:
 
     host: str = field(default="127.0.0.1", metadata={"help": "Address to listen on."})
     port: int = field(default=8080, metadata={"help": "Port; 0: any free one.", "minimum": 0, "maximum": 65535})
+    share_port: bool = field(
+        default=False,
+        metadata={
+            "help": "Let other gateway processes of this user listen on the port too; the system spreads new"
+            " connections over them (`SO_REUSEPORT`). `podium up --gateways` sets it."
+        },
+    )
+    probe_host: str = field(default="127.0.0.1", metadata={"help": "Address of the probe port."})
+    probe_port: int = field(
+        default=0,
+        metadata={
+            "help": "A port of this process alone with `/healthz`, `/readyz` and `/metrics`, needed where the other one"
+            " is shared; 0: none. `podium up --gateways N` gives the gateways this one and the ones after it, or any"
+            " free ones for 0.",
+            "minimum": 0,
+            "maximum": 65535,
+        },
+    )
     backlog: int = field(default=2048, metadata={"help": "Connections that may wait to be accepted.", "minimum": 1})
+    trusted_proxies: str = field(
+        default="",
+        metadata={
+            "help": "Addresses or networks of proxies in front, between commas; what they say in `X-Forwarded-For`"
+            " is believed, for limits by address."
+        },
+    )
     max_connections: int = field(
         default=16_384, metadata={"help": "Open connections; one more is closed at once.", "minimum": 1}
     )

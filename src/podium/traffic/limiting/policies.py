@@ -24,6 +24,7 @@ _SECOND_NS = 1_000_000_000
 _PLAIN = re.compile(r"[A-Za-z0-9._:@/-]{1,64}\Z").match
 _HASH_BYTES = 16
 _BY_VARIETY = tuple(DIMENSIONS.index(dimension) for dimension in ("key", "user", "tenant", "model", "tier", "ip"))
+_OF_REQUESTS = ("user", "model", "ip")
 MAX_KEY_CHARACTERS = 600  # a name of 128, six values of 64, and the words between
 
 
@@ -102,6 +103,11 @@ class LimitTable:
     def cached(self) -> int:
         """Kinds of requests whose buckets are at hand; never above `capacity`."""
         return len(self._cache)
+
+    @property
+    def asks_requests(self) -> bool:
+        """True when some policy minds more than who the caller is: user, model or address."""
+        return any(DIMENSIONS[index] in _OF_REQUESTS for index in self._mentioned)
 
     def buckets(self, dimensions: Dimensions) -> tuple[Bucket, ...]:
         """The buckets of a request, with different keys, in the order of the policies' names; empty: nothing holds."""

@@ -18,6 +18,7 @@ import httptools
 import structlog
 
 from podium.core.errors import ClientGone, InternalError, InvalidRequest, PodiumError, RequestTimeout, RequestTooLarge
+from podium.web.addresses import Networks, caller_address
 from podium.web.http1.message import Message
 from podium.web.settings import GatewayServerSettings
 
@@ -48,6 +49,7 @@ class Owner(Protocol):
     settings: GatewayServerSettings
     handler: Handler
     draining: bool
+    trusted: Networks  # proxies
     connections: set["Connection"]
 
     def lost(self, connection: "Connection") -> None:
@@ -105,6 +107,11 @@ class Connection(asyncio.Protocol):
         self._body_deadline = 0.0
         self._stuck_since = 0.0  # since when the caller takes no bytes; 0: it does
         self._lingers_until = 0.0  # after an early answer: what still comes is dropped
+
+    def caller_address(self, forwarded: bytes | None) -> str:
+        """Where the caller is. `forwarded`: what the request's X-Forwarded-For says."""
+        peer = self._transport.get_extra_info("peername")
+        return caller_address(str(peer[0]) if peer else "", forwarded, self.owner.trusted)
 
     # asyncio.Protocol
 

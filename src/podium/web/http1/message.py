@@ -99,6 +99,11 @@ class Message:
         """True once the connection is closed."""
         return self._connection.closed
 
+    @property
+    def address(self) -> str:
+        """The caller's IP address; behind proxies that the operator trusts, as they say."""
+        return self._connection.caller_address(self.headers.get(b"x-forwarded-for"))
+
     async def read_body(self) -> bytes:
         """The whole body; RequestTooLarge, RequestTimeout, InvalidRequest."""
         if not self._body_complete and self._body_error is None:

@@ -6,10 +6,11 @@ import errno
 import socket
 
 from podium.core.errors import OperatorError
+from podium.web.addresses import networks
 from podium.web.http1.connection import Connection, Handler
 from podium.web.settings import GatewayServerSettings
 
-__all__ = ["HttpServer"]
+__all__ = ["HttpServer", "check_ports_can_be_shared"]
 
 _SWEEP_INTERVAL_S = 0.25
 _ABORT_TIMEOUT_S = 1.0
@@ -22,6 +23,7 @@ class HttpServer:
         self.settings = settings
         self.handler = handler
         self.draining = False
+        self.trusted = networks(settings.trusted_proxies)
         self.connections: set[Connection] = set()
         self._empty = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -36,9 +38,15 @@ class HttpServer:
     async def start(self) -> None:
         """Listen. OperatorError: the address cannot be used."""
         settings, loop = self.settings, asyncio.get_running_loop()
+        if settings.share_port:
+            check_ports_can_be_shared()
         try:
             self._server = await loop.create_server(
-                lambda: Connection(self, loop), settings.host, settings.port, backlog=settings.backlog
+                lambda: Connection(self, loop),
+                settings.host,
+                settings.port,
+                backlog=settings.backlog,
+                reuse_port=settings.share_port,
             )
         except OSError as error:
             raise _cannot_listen(settings, error) from error
@@ -77,6 +85,15 @@ class HttpServer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._empty.wait()
+
+
+def check_ports_can_be_shared() -> None:
+    """OperatorError where the system cannot spread the connections of a port over several processes."""
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise OperatorError(
+            "This system has no SO_REUSEPORT: several gateways cannot listen on one port.",
+            hint="Run one gateway here, or several with a port each behind a load balancer.",
+        )
 
 
 def _cannot_listen(settings: GatewayServerSettings, error: OSError) -> OperatorError:

@@ -56,6 +56,11 @@ class Request(msgspec.Struct):
         return max(self.max_tokens, 0)
 
     @property
+    def answers(self) -> int:
+        """There is always one."""
+        return 1
+
+    @property
     def user(self) -> str | None:
         """The caller's word for who asks."""
         return self.metadata.user_id if self.metadata is not None else None
