@@ -27,6 +27,7 @@ __all__ = [
     "metadata",
     "resources",
     "revisions",
+    "snapshots",
     "usage_hours",
 ]
 
@@ -84,6 +85,15 @@ leases = Table(
     Column("name", Text, primary_key=True),
     Column("holder", Text, nullable=False),
     Column("expires_unix_s", Double, nullable=False),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("published_unix_s", Double, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # podium.store.snapshot_seal
 )
 
 journal_positions = Table(
