@@ -46,6 +46,11 @@ class CompiledBudget:
         self._charges: dict[tuple[str, ...], Charge] = {}
         self._period_start_ns = self._period_end_ns = 0
 
+    @property
+    def dimensions(self) -> set[str]:
+        """Everything that decides whether an exchange falls under it, and under which account."""
+        return {*self.per, *(dimension for dimension, _ in self._where)}
+
     def matches(self, payer: Payer) -> bool:
         """True when the payer's exchanges fall under it."""
         return all(matcher.fullmatch(payer.value(dimension)) for dimension, matcher in self._where)

@@ -9,9 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from podium.control.ports import UsageQuery, UsageRow
 from podium.core.clock import Clock, SystemClock
 from podium.core.event import Event
+from podium.economics.budgets.spending import SpendQuery, Spent
 from podium.store.sql.bulk import add_usage, insert_new_exchanges
 from podium.store.sql.database import LOAD_LOCK, Database
 from podium.store.sql.rows import event_of, hourly_sums, row_of
+from podium.store.sql.spent import spent_rows, spent_statements
 from podium.store.sql.tables import callers_own, exchanges, journal_positions
 from podium.store.sql.usage import usage_rows, usage_statement
 
@@ -66,6 +68,14 @@ class SqlLedger:
         async with self._database.read() as connection:
             found = (await connection.execute(statement)).mappings().all()
         return usage_rows(query, found)
+
+    async def spent(self, query: SpendQuery) -> tuple[Spent, ...]:
+        """Sums of exchanges that began in a stretch of time, each group in one row or several."""
+        told: list[Spent] = []
+        for statement in spent_statements(query):
+            async with self._database.read() as connection:
+                told += spent_rows(query, (await connection.execute(statement)).mappings())
+        return tuple(told)
 
     async def find(self, request_id: str, *, tenant: str | None, before: bytes | None, limit: int) -> tuple[Event, ...]:
         """Exchanges with this request id, newest first, ids below `before`."""
