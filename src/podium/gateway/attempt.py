@@ -9,6 +9,7 @@ from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
 from podium.core.usage import Usage
 from podium.gateway.answers import is_plain_success, refusal
+from podium.gateway.concurrency import call_outcome
 from podium.gateway.faces import Face
 from podium.gateway.landing import JSON, Outcome
 from podium.gateway.pool import Pick, Pool
@@ -16,6 +17,7 @@ from podium.gateway.ports import Answer, Caller, Headers
 from podium.gateway.relay import StreamRelay
 from podium.traffic.account_backoff import read_rate_limits
 from podium.traffic.breaker import CallResult, call_result
+from podium.traffic.queueing.adaptive_concurrency import CallOutcome
 
 __all__ = ["Attempt", "AttemptKind", "Course"]
 
@@ -27,6 +29,7 @@ _EVENT_STREAM: Headers = (
 
 
 _FIRST_SERVER_ERROR = 500
+_IGNORED = CallOutcome.IGNORED
 _UNSENT = (Reason.UPSTREAM_UNREACHABLE, Reason.UPSTREAM_BUSY)
 
 
@@ -176,6 +179,8 @@ class Attempt:
         if state.timed:
             count = state.load.beaten if self.lost else state.load.first_content
             count(now_ns, (now_ns - self.started_at_ns) / 1e6)
+        if state.concurrency is not None and not self.lost:
+            state.first_content((now_ns - self.started_at_ns) / 1e6, now_ns)
         if hedgers is not None:
             hedgers[self._course.exchange.stream].observe((now_ns - self.started_at_ns) / 1e6, now_ns)
 
@@ -194,10 +199,14 @@ class Attempt:
             now_ns,
             first_content_ms=((self.first_at_ns or now_ns) - self.started_at_ns) / 1e6,
             time_per_output_token_ms=self._time_per_output_token_ms() if state.timed else None,
+            outcome=_IGNORED if state.concurrency is None else self._load_outcome(),
         )
         if self._pool.outliers is not None:
             self._pool.record(self.backend, result, now_ns)
         del self._course  # which knows us: no cycle is left behind
+
+    def _load_outcome(self) -> CallOutcome:
+        return call_outcome(self.reason, self.upstream_status, patient=not self._course.exchange.timeout_s)
 
     def _time_per_output_token_ms(self) -> float | None:
         usage = self.usage

@@ -23,8 +23,10 @@ from podium.gateway.last_resort import give_fixed_answer
 from podium.gateway.limit_headers import limit_headers
 from podium.gateway.pool import Backend, Pick, Pool
 from podium.gateway.ports import Caller, Headers
+from podium.gateway.queue import PoolQueue, Turn
 from podium.gateway.race import Race
 from podium.gateway.trail import answer_headers
+from podium.gateway.turns import PRIORITY_HEADER, read_priority
 from podium.gateway.world import World
 from podium.traffic.balancing.ports import CallFacts
 from podium.traffic.retry import RetryDecision, may_retry
@@ -33,6 +35,7 @@ from podium.wire.openai import Change
 __all__ = ["Call"]
 
 _PREFIX_BYTES = 8 * 1024
+_NEVER_NS = 1 << 62
 _CANNOT_SAY = (Reason.UNSUPPORTED_PARAMETER, Reason.ENDPOINT_NOT_SUPPORTED)  # of a protocol; another one may
 
 
@@ -43,6 +46,7 @@ class Call:
     _race: Race | None = None
     _route: Route | None = None  # once the model that was asked for has failed
     _barred: tuple[Backend, ...] = ()  # backends that this exchange may not use, wherever it goes
+    _queued_ns = 0  # waited for places
     _deadline_s = 0.0  # of all attempts together; the first backend's limit counts
 
     def __init__(
@@ -76,8 +80,9 @@ class Call:
         self.outcome.request_body = self._body
         told: PodiumError | None = None
         while True:
+            queue = self._pool.queue
             try:
-                await self._serve()
+                await (self._serve() if queue is None else self._serve_in_turn(queue))
             except PodiumError as error:
                 if self.outcome.streaming:
                     raise
@@ -112,6 +117,41 @@ class Call:
     def _model(self) -> str:
         """The public name of the model that is called now."""
         return self.exchange.model if self._route is None else self._route.model
+
+    async def _serve_in_turn(self, queue: PoolQueue) -> None:
+        """The same, holding one of the pool's places; Overloaded or RateLimited when there is none in time."""
+        asked = self.caller.headers.get(PRIORITY_HEADER)
+        priority = None if asked is None else read_priority(asked)
+        exchange, clock, attempts = self.exchange, self.clock, self.outcome.attempts
+        began_ns, called, served = clock.monotonic_ns(), len(attempts), False
+        if not queue.try_enter(began_ns):
+            tenant, turns, came_ns = exchange.tenant, queue.turns, began_ns
+            turn = Turn(
+                tenant,
+                self._start_by_ns(queue, came_ns),
+                turns.priority(priority, tenant, exchange.key_id),
+                turns.weight(tenant),
+            )
+            await queue.wait(turn, clock, self._loop, self._random)
+            began_ns = clock.monotonic_ns()
+            self._queued_ns += began_ns - came_ns
+        try:
+            await self._serve()
+            served = True
+        finally:
+            now_ns = clock.monotonic_ns()
+            queue.leave(now_ns, worked=len(attempts) > called, served_ns=now_ns - began_ns if served else 0)
+
+    def _start_by_ns(self, queue: PoolQueue, now_ns: int) -> int:
+        """When it has to begin to be done in time, as far as a time is set."""
+        exchange = self.exchange
+        if self._deadline_s:
+            left_s = self._deadline_s - self._loop.time()
+        elif exchange.timeout_s:
+            left_s = exchange.timeout_s - (now_ns - exchange.started_at_ns) / 1e9
+        else:
+            return _NEVER_NS
+        return now_ns + int(left_s * 1e9) - queue.typical_ns(now_ns)
 
     async def _serve(self) -> None:
         """Call the backends of the route's current model until one answers or trying again is over."""
@@ -301,6 +341,8 @@ class Call:
         """The header lines of the caller's answer."""
         exchange, grant, limits = self.exchange, self.outcome.grant, self.outcome.limits
         headers = kind + headers_of(exchange) + answer_headers(attempt, self.outcome.attempts, exchange) + notes
+        if self._queued_ns:
+            headers += b"x-podium-queued-ms: %d\r\n" % (self._queued_ns // 1_000_000)
         if grant is None or limits is None:
             return headers
         return headers + limit_headers(exchange, limits, grant, self.clock.monotonic_ns())

@@ -9,13 +9,16 @@ import math
 from enum import StrEnum
 
 from podium.core.resources import Provider
-from podium.core.serving import CircuitBreaker
+from podium.core.serving import CircuitBreaker, Concurrency, Queueing
+from podium.gateway.concurrency import adaptive_limit
 from podium.gateway.memory import Memory
 from podium.gateway.ports import HealthSource, HealthView
+from podium.gateway.queue import Capacity, PoolQueue
 from podium.traffic.account_backoff import AccountBackoff, RateLimitNotice
 from podium.traffic.balancing.load import BackendLoad
 from podium.traffic.breaker import Breaker, BreakerPolicy, BreakerState, CallResult
 from podium.traffic.bulkhead import Bulkhead
+from podium.traffic.queueing.adaptive_concurrency import AdaptiveLimit, CallOutcome
 
 __all__ = ["REFUSED", "Account", "BackendState", "Fleet", "Out"]
 
@@ -38,6 +41,7 @@ class Out(StrEnum):
     ACCOUNT_BREAKER_OPEN = "account_breaker_open"
     ACCOUNT_LEFT_ALONE = "account_left_alone"
     ACCOUNT_FULL = "account_full"
+    FULL = "full"
     EJECTED = "ejected"
     OUTSIDE_RESIDENCY = "outside_residency"
 
@@ -68,7 +72,7 @@ class Account:
 class BackendState:
     """One backend: whether it may be called, and what its calls showed."""
 
-    __slots__ = ("_fleet", "account", "breaker", "load", "timed")
+    __slots__ = ("_fleet", "account", "breaker", "concurrency", "load", "timed")
 
     def __init__(self, fleet: "Fleet", account: Account, key: str) -> None:
         self._fleet = fleet
@@ -76,6 +80,26 @@ class BackendState:
         self.load = BackendLoad(key)
         self.timed = False  # whether anybody asks how fast it is
         self.breaker: Breaker | None = None
+        self.concurrency: AdaptiveLimit | None = None  # None: as many calls at once as come
+
+    @property
+    def full(self) -> bool:
+        """True when as many calls as it bears are under way."""
+        return self.concurrency is not None and self.load.in_flight >= self.concurrency.limit
+
+    @property
+    def steady(self) -> bool:
+        """True when it takes calls as they come: it is not being probed, and its account does not rest."""
+        account = self.account
+        return (
+            (self.breaker is None or self.breaker.state is _CLOSED)
+            and (account.breaker is None or account.breaker.state is _CLOSED)
+            and not account.backoff.resting
+        )
+
+    def bear(self, spec: Concurrency | None, now_ns: int) -> None:
+        """Have a limit on calls at once that finds itself; None: have none."""
+        self.concurrency = adaptive_limit(self.concurrency, spec, self.load.in_flight, now_ns)
 
     def out(self, now_ns: int) -> Out | None:
         """Why it cannot take a call now; None: it can. Changes nothing."""
@@ -126,6 +150,7 @@ class BackendState:
         return {
             Out.DRAINING: "Its weight is 0: it takes nothing new.",
             Out.ACCOUNT_FULL: f"The account {account.name} has all of its {account.bulkhead.limit} calls under way.",
+            Out.FULL: f"It has as many calls under way as it bears: {self.load.in_flight}.",
             Out.EJECTED: "It was ejected from its pool.",
             Out.OUTSIDE_RESIDENCY: f"The model's residency does not allow the region {self.load.region!r}.",
         }.get(out, str(out))
@@ -133,7 +158,7 @@ class BackendState:
     def enter(self, now_ns: int) -> int:
         """Begin a call: which places it holds as a probe, to be given to `leave`; REFUSED: it may not be made."""
         account, breaker = self.account, self.breaker
-        if (breaker is None or breaker.state is _CLOSED) and account.calm:
+        if (breaker is None or breaker.state is _CLOSED) and self.concurrency is None and account.calm:
             account.bulkhead.running += 1
             if self.timed:
                 self.load.began(now_ns)
@@ -145,6 +170,8 @@ class BackendState:
     def _enter_with_care(self, now_ns: int) -> int:
         """The same when somebody has something to say."""
         account, breaker, probes = self.account, self.breaker, 0
+        if self.full:
+            return REFUSED
         if breaker is not None and not (admission := breaker.admit(now_ns)).allowed:
             return REFUSED
         if breaker is not None and admission is admission.PROBE:
@@ -161,11 +188,16 @@ class BackendState:
             probes |= _LIMIT_PROBE
         if not account.bulkhead.try_enter().entered:
             return self._refused(probes)
+        self._began(now_ns)
+        return probes
+
+    def _began(self, now_ns: int) -> None:
         if self.timed:
             self.load.began(now_ns)
         else:
             self.load.in_flight += 1
-        return probes
+        if self.concurrency is not None:
+            self.concurrency.started(now_ns)
 
     def _refused(self, probes: int) -> int:
         self._abandon(probes)
@@ -187,8 +219,9 @@ class BackendState:
         *,
         first_content_ms: float,
         time_per_output_token_ms: float | None = None,
+        outcome: CallOutcome = CallOutcome.IGNORED,
     ) -> None:
-        """End a call. `result` None: its end says nothing about the backend."""
+        """End a call. `result` None: its end says nothing about the backend; `outcome`: about its load."""
         account, breaker, load = self.account, self.breaker, self.load
         account.bulkhead.running -= 1
         if self.timed:
@@ -196,6 +229,10 @@ class BackendState:
             load.ended(now_ns, time_per_output_token_ms=time_per_output_token_ms, failed=failed)
         else:
             load.in_flight -= 1
+        if self.concurrency is not None:
+            before = self.concurrency.limit
+            self.concurrency.ended(now_ns, None, outcome)
+            self._resized(before)
         if result is None:
             if probes:
                 self._abandon(probes)
@@ -215,6 +252,17 @@ class BackendState:
         if probes:
             self._fleet.changes += 1
 
+    def first_content(self, latency_ms: float, now_ns: int) -> None:
+        """Take note of how soon a call had content, for the limit on calls at once."""
+        if self.concurrency is not None:
+            before = self.concurrency.limit
+            self.concurrency.first_content(now_ns, latency_ms)
+            self._resized(before)
+
+    def _resized(self, before: int) -> None:
+        if self.concurrency is not None and self.concurrency.limit != before:
+            self._fleet.changes += 1
+
     def answered(self, probes: int, notice: RateLimitNotice | None, now_ns: int) -> int:
         """Take note of what an answer's head says about the account's limits; the places still held as a probe."""
         if notice is not None or probes & _LIMIT_PROBE:
@@ -232,15 +280,28 @@ class Fleet:
         self._accounts: dict[str, Account] = {}
         self._backends: dict[str, BackendState] = {}
         self._memories: dict[str, Memory] = {}
+        self._queues: dict[str, PoolQueue] = {}
         self._used: set[str] = set()
 
     def memory(self, key: str) -> Memory:
-        """What the pool with this key has learnt; made at its first use."""
+        """What the pool with this key, "model version", has learnt; made at its first use."""
         self._used.add(f"memory {key}")
         memory = self._memories.get(key)
         if memory is None:
-            memory = self._memories[key] = Memory()
+            memory = self._memories[key] = Memory(key.partition(" ")[0])
         return memory
+
+    def queue(self, model: str, spec: Queueing | None, capacity: Capacity, now_ns: int) -> PoolQueue | None:
+        """The queue of a model, now before this pool; None: it has none."""
+        if spec is None:
+            return None
+        self._used.add(f"queue {model}")
+        queue = self._queues.get(model)
+        if queue is None:
+            queue = self._queues[model] = PoolQueue(spec, capacity, now_ns)
+        else:
+            queue.follow(spec, capacity, now_ns)
+        return queue
 
     def account(self, name: str, spec: Provider, now_ns: int) -> Account:
         """The account of a provider, under its current spec."""
@@ -267,6 +328,7 @@ class Fleet:
         self._accounts = {name: one for name, one in self._accounts.items() if f"account {name}" in self._used}
         self._backends = {key: one for key, one in self._backends.items() if f"backend {key}" in self._used}
         self._memories = {key: one for key, one in self._memories.items() if f"memory {key}" in self._used}
+        self._queues = {model: one for model, one in self._queues.items() if f"queue {model}" in self._used}
         self._used.clear()
         if self._health is not None:
             self._health.retire_unused()

@@ -15,11 +15,12 @@ __all__ = ["Memory"]
 
 
 class Memory:
-    """What a model's version learns while it serves; kept from snapshot to snapshot."""
+    """What a model's version learns while it serves; kept from snapshot to snapshot. `model`: its name."""
 
-    __slots__ = ("_budget_policy", "balancer", "balancing", "hedgers", "outliers", "retry_budget")
+    __slots__ = ("_budget_policy", "balancer", "balancing", "hedgers", "model", "outliers", "retry_budget")
 
-    def __init__(self) -> None:
+    def __init__(self, model: str = "") -> None:
+        self.model = model
         self.balancing: Balancing | None = None
         self.balancer: Balancer | RegionalBalancer | None = None
         self.outliers: Outliers | None = None

@@ -5,9 +5,10 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from podium.core.errors import PodiumError, Unavailable, UpstreamError
+from podium.core.errors import Overloaded, PodiumError, Unavailable, UpstreamError
 from podium.core.reasons import Reason
 from podium.core.resources import Model, Version
+from podium.core.serving import Queueing
 from podium.delivery.digest import version_digest
 from podium.economics.price import CompiledPrice
 from podium.gateway.fleet import REFUSED, BackendState, Fleet, Out
@@ -24,6 +25,7 @@ from podium.wire.openai import Change
 
 __all__ = ["Backend", "Pick", "Pool", "pool_label"]
 
+_FULL_S = 1.0  # second calls took the room that the queue had counted on: a call or two will end soon
 _UNKNOWN_S = 5.0  # what Retry-After says when it is no matter of time
 
 
@@ -98,8 +100,14 @@ class Pool:
         self._look_again_ns: float = 0
         self._ready: tuple[Backend, ...] = ()
         self._loads: tuple[BackendLoad, ...] = ()
+        self._places: int | None = None
+        self._queueing = model.queueing
+        concurrency = None if model.queueing is None else model.queueing.concurrency
+        for backend in backends:
+            backend.state.bear(concurrency, now_ns)
         self.takes_prefix = model.balancing.strategy == "prefix_affinity"
         self.takes_session = model.balancing.strategy == "session_affinity"
+        self.queue = fleet.queue(memory.model, model.queueing, self, now_ns)  # None: whoever comes is served
 
     def outside(self, residency: frozenset[str] | None) -> tuple[Backend, ...]:
         """The backends that a residency forbids; None forbids none."""
@@ -160,6 +168,26 @@ class Pool:
             self._loads = tuple(backend.state.load for backend in ready)
         self._seen = self._fleet.changes
         self._look_again_ns = again_ns
+        if self._queueing is not None:
+            self._places = self._count_places(self._queueing)
+
+    def places(self, now_ns: int) -> int | None:
+        """Exchanges that it can serve at once; None: nobody takes calls. For pools with a queue."""
+        if self._fleet.changes != self._seen or now_ns >= self._look_again_ns:
+            self._look(now_ns)
+        return self._places
+
+    def _count_places(self, spec: Queueing) -> int | None:
+        """A backend that is being probed adds none: it takes a call or two from those that the others have room for."""
+        if not self._ready:
+            return None
+        if spec.concurrency is None:
+            return spec.places
+        states = [backend.state for backend in self._ready]
+        limits = [one.concurrency.limit for one in states if one.concurrency is not None and one.steady]
+        if not limits:
+            return None
+        return sum(limits) if spec.places is None else min(sum(limits), spec.places)
 
     def out(self, backend: Backend, now_ns: int) -> Out | None:
         """Why a backend takes no calls; None: it does."""
@@ -173,8 +201,10 @@ class Pool:
     def explain(self, backend: Backend, now_ns: int) -> str:
         """A sentence for operators; empty when the backend takes calls."""
         reason = self.out(backend, now_ns)
+        if reason is None and backend.state.account.full:
+            return backend.state.explain(Out.ACCOUNT_FULL, now_ns)
         if reason is None:
-            return backend.state.explain(Out.ACCOUNT_FULL, now_ns) if backend.state.account.full else ""
+            return backend.state.explain(Out.FULL, now_ns) if backend.state.full else ""
         if reason is Out.EJECTED and self.outliers is not None:
             return self.outliers.explain(backend.state.load.key, now_ns)
         return backend.state.explain(reason, now_ns)
@@ -195,6 +225,8 @@ class Pool:
                 status=429,
                 retry_after_s=retry_after_s,
             )
+        if any(outs[backend] is None and backend.state.full for backend in hoped):
+            return Overloaded("All backends of the model have as many calls as they bear.", retry_after_s=_FULL_S)
         return Unavailable(
             f"No backend serves the model {asked!r} right now.",
             reason=Reason.NO_BACKEND,
