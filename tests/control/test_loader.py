@@ -158,3 +158,35 @@ async def test_the_loop_waits_for_a_lost_database_and_tells_the_lag(journals, le
         await eventually(lambda: len(ledger.events) == 7)
         await eventually(lambda: not loader.status.error and loader.status.lag_s == 0)
         stop.set()
+
+
+async def test_it_tells_until_when_the_ledger_is_complete(journals, ledger, loader, clock):
+    assert loader.status.complete_unix_ns == 0
+    journals.append("g/1", make_event())
+    await loader.load_once()
+    first = loader.status.complete_unix_ns
+    assert first == clock.unix_ns()
+    clock.advance(5)
+    journals.append("g/1", make_event())
+    stop = asyncio.Event()
+    stop.set()
+    await loader.load_once(stop)
+    assert loader.status.complete_unix_ns == first
+    await loader.load_once()
+    assert loader.status.complete_unix_ns == clock.unix_ns()
+
+
+async def test_it_is_not_complete_while_a_segment_cannot_be_read(journals, ledger, loader, clock):
+    journals.append("g/1", make_event())
+    journals.close("g/1")
+    await loader.load_once()
+    journals.append("g/2", make_event())
+    complete = loader.status.complete_unix_ns
+    clock.advance(5)
+
+    async def nothing(source, position, limit):
+        return Batch((), position)
+
+    journals.read = nothing
+    await loader.load_once()
+    assert loader.status.complete_unix_ns == complete

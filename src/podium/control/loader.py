@@ -61,8 +61,9 @@ class LoaderStatus:
 
     lag_bytes: int = 0  # written to journals, not yet in the ledger
     lag_s: float = 0.0  # since everything was last in the ledger
+    complete_unix_ns: int = 0  # all that was in the journals then is in the ledger; 0: not known yet
     segments: int = 0
-    loaded_events: int = 0  # since this process began to lead
+    loaded_events: int = 0  # since this process began
     repeated_events: int = 0  # were in the ledger already
     damaged_bytes: int = 0  # of records that could not be read
     stuck: tuple[str, ...] = ()  # segments that cannot be read to their end; kept for people to look at
@@ -70,7 +71,7 @@ class LoaderStatus:
 
 
 class Loader:
-    """The loop. One at a time leads; a second one does no harm."""
+    """The loop. One for each data folder; a second one does no harm."""
 
     def __init__(
         self, journals: JournalReader, ledger: Ledger, clock: Clock, *, batch_events: int = 1000, poll_s: float = 0.25
@@ -83,6 +84,7 @@ class Loader:
         self._positions: dict[str, int] = {}  # of the segments that exist
         self._stuck: set[str] = set()
         self._caught_up_ns = clock.monotonic_ns()
+        self._complete_unix_ns = 0
         self._segments: tuple[Segment, ...] = ()
         self._loaded = 0
         self._repeated = 0
@@ -95,6 +97,7 @@ class Loader:
         lag_bytes = sum(max(0, segment.size - self._positions.get(segment.source, 0)) for segment in self._segments)
         return LoaderStatus(
             lag_bytes=lag_bytes,
+            complete_unix_ns=self._complete_unix_ns,
             lag_s=(self._clock.monotonic_ns() - self._caught_up_ns) / 1e9 if lag_bytes or self._error else 0.0,
             segments=len(self._segments),
             loaded_events=self._loaded,
@@ -106,7 +109,7 @@ class Loader:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Load until `stop` is set. Waits longer and longer while database or disk fail."""
-        self._positions.clear()  # another process may have led since
+        self._positions.clear()  # another process may have loaded since
         backoff = Backoff(first_s=self._poll_s, most_s=15.0)
         while not stop.is_set():
             try:
@@ -125,7 +128,7 @@ class Loader:
 
     async def load_once(self, stop: asyncio.Event | None = None) -> int:
         """Load all that can be read now; returns how many events were new."""
-        before = self._loaded
+        before, began_unix_ns = self._loaded, self._clock.unix_ns()
         self._segments = await self._journals.segments()
         alive = {segment.source for segment in self._segments}
         self._positions = {source: position for source, position in self._positions.items() if source in alive}
@@ -133,6 +136,7 @@ class Loader:
         behind = False
         for segment in self._segments:
             if stop is not None and stop.is_set():
+                behind = True
                 break
             try:
                 behind |= not await self._load_segment(segment)
@@ -143,6 +147,7 @@ class Loader:
                 behind = True
         if not behind:
             self._caught_up_ns = self._clock.monotonic_ns()
+            self._complete_unix_ns = max(self._complete_unix_ns, began_unix_ns)
         return self._loaded - before
 
     async def _load_segment(self, segment: Segment) -> bool:

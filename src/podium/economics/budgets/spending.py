@@ -42,8 +42,8 @@ class Spent(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class SpendLedger(Protocol):
     """Who knows what exchanges cost. Calls may wait; Unavailable when the ledger cannot be asked."""
 
-    async def complete_until_ns(self) -> int:
-        """A moment, Unix time: every exchange that had ended before is in the ledger; 0 when that is not known."""
+    async def caught_up(self) -> bool:
+        """Wait until every exchange that has ended by now is in the ledger; False: it takes too long."""
 
     async def spent(self, query: SpendQuery) -> tuple[Spent, ...]:
         """Sums of each group that has any; in no order, and a group may come in several rows that add up."""
