@@ -22,6 +22,8 @@ from podium.core.errors import OperatorError, PodiumError
 from podium.core.layout import DataFolder
 from podium.engine.settings import EngineSettings
 from podium.gateway.settings import GatewaySettings
+from podium.identity.settings import IdentitySettings
+from podium.store.redis.settings import RedisSettings
 from podium.store.settings import DatabaseSettings, JournalSettings
 from podium.telemetry.settings import TelemetrySettings
 from podium.web.admin.settings import AdminSettings
@@ -72,8 +74,10 @@ class Settings:
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
     admin: AdminSettings = field(default_factory=AdminSettings)
     control: ControlSettings = field(default_factory=ControlSettings)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    redis: RedisSettings = field(default_factory=RedisSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
 

@@ -16,6 +16,7 @@ PREFIX = "PODIUM_"
 SHORT_FORMS: dict[str, KeyPath] = {
     "PODIUM_HOST": ("gateway", "host"),
     "PODIUM_PORT": ("gateway", "port"),
+    "PODIUM_GATEWAYS": ("gateway", "processes"),
     "PODIUM_ADMIN_PORT": ("admin", "port"),
     "PODIUM_MODELS_DIR": ("engine", "models_dir"),
 }

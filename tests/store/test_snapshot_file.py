@@ -6,7 +6,8 @@ import pytest
 from podium.core.errors import OperatorError
 from podium.core.resources import Tenant
 from podium.core.snapshot import KeyEntry, KeySecret, Snapshot
-from podium.store.snapshot_file import read_snapshot, snapshot_stamp, write_snapshot
+from podium.store.snapshot_file import keep_newer, read_snapshot, snapshot_stamp, write_snapshot
+from podium.store.snapshot_seal import sealed
 
 KEY = b"k" * 32
 SNAPSHOT = Snapshot(
@@ -59,11 +60,39 @@ def test_another_key_is_refused_without_telling_either(path):
 def test_a_newer_format_is_named_as_such(path):
     write_snapshot(path, KEY, SNAPSHOT)
     data = bytearray(path.read_bytes())
-    data[8] = 2
+    data[8] = 3
     path.write_bytes(data)
-    with pytest.raises(OperatorError, match="format 2") as raised:
+    with pytest.raises(OperatorError, match="format 3") as raised:
         read_snapshot(path, KEY)
     assert "newer Podium" in raised.value.hint
+
+
+def test_an_older_format_is_no_snapshot(path):
+    write_snapshot(path, KEY, SNAPSHOT)
+    data = bytearray(path.read_bytes())
+    data[8] = 1
+    path.write_bytes(data)
+    with pytest.raises(OperatorError, match="old format 1"):
+        read_snapshot(path, KEY)
+
+
+def test_of_two_copies_the_newer_one_is_kept(path):
+    def copy(revision):
+        return keep_newer(path, sealed(Snapshot(revision=revision, published_unix_s=1.0), KEY))
+
+    assert copy(5)
+    assert not copy(4)
+    assert not copy(5)
+    assert read_snapshot(path, KEY).revision == 5
+    assert copy(6)
+    assert read_snapshot(path, KEY).revision == 6
+
+
+@pytest.mark.parametrize("damaged", [b"", b"PODIUMSN", b"x" * 100, b"PODIUMSN\x01\x00" + b"\xff" * 90])
+def test_a_copy_replaces_what_is_no_snapshot(path, damaged):
+    path.write_bytes(damaged)
+    assert keep_newer(path, sealed(SNAPSHOT, KEY))
+    assert read_snapshot(path, KEY) == SNAPSHOT
 
 
 def test_no_file_is_told_apart_from_a_bad_one(path):

@@ -9,13 +9,13 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
-from podium.app.process import check_free, prepare_data_folder, run_until_stopped
+from podium.app.process import check_free, prepare_data_folder, root_secret, run_until_stopped
+from podium.app.snapshots import published_snapshots
 from podium.config import Settings
-from podium.control.bootstrap import declare_defaults, ensure_admin_key, ensure_root_secret
+from podium.control.bootstrap import declare_defaults, ensure_admin_key
 from podium.control.plane import ControlPlane
 from podium.identity.keys import derive_secret
 from podium.store.journal_folders import JournalFolders
-from podium.store.snapshot_store import SnapshotStore
 from podium.store.sql.database import open_database
 from podium.store.sql.keys import SqlKeyStore
 from podium.store.sql.lease import SqlLeaderLease
@@ -50,18 +50,20 @@ async def open_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
     """The control plane over the real stores, its loops running; the first start sets everything up."""
     data = settings.data
     prepare_data_folder(data.path)
-    root = ensure_root_secret(data)
+    root = root_secret(settings)
     async with AsyncExitStack() as stack:
         database = open_database(settings.database, data.database_file)
         stack.push_async_callback(database.close)
         await database.migrate()
+        journals = JournalFolders(data.journals, alone=True)
+        stack.callback(journals.give_back)
         plane = ControlPlane(
             resource_store=SqlResourceStore(database),
             key_store=SqlKeyStore(database),
             ledger=SqlLedger(database),
             lease=SqlLeaderLease(database),
-            journals=JournalFolders(data.journals),
-            publisher=SnapshotStore(data.snapshot_file, derive_secret(root, "snapshot")),
+            journals=journals,
+            publisher=published_snapshots(settings, root, database),
             pepper=derive_secret(root, "api-keys"),
             settings=settings.control,
         )

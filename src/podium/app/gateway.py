@@ -5,14 +5,16 @@ import gc
 import os
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import msgspec
 
 from podium.app.backends import backends_out
-from podium.app.process import prepare_data_folder, run_until_stopped, worker_key
+from podium.app.journal_turns import JournalTurns
+from podium.app.process import prepare_data_folder, root_secret, run_until_stopped, worker_key
+from podium.app.snapshots import published_snapshots, snapshot_poll_s, told_by_database
 from podium.config import Settings
-from podium.control.bootstrap import ensure_root_secret
 from podium.core.clock import SystemClock
 from podium.core.errors import OperatorError
 from podium.core.trace import Sampler
@@ -22,7 +24,7 @@ from podium.gateway.follow import SnapshotFollower
 from podium.gateway.pool import Pool
 from podium.identity.keys import derive_secret
 from podium.store.journal import JournalWriter
-from podium.store.snapshot_store import SnapshotStore
+from podium.store.sql.database import Database, open_database
 from podium.telemetry.fleet_gauges import FleetGauges
 from podium.telemetry.gateway_gauges import GatewayReadings, register_gateway_gauges
 from podium.telemetry.logging import configure_logging
@@ -34,12 +36,16 @@ from podium.upstreams.providers import LocalWorkers, Providers
 from podium.upstreams.workers import WorkerWatch
 from podium.web.http1.server import HttpServer
 from podium.web.openai.surface import OpenAiSurface
-from podium.web.probes import Part
+from podium.web.probe_surface import ProbeSurface
+from podium.web.probes import Part, Probes
+from podium.web.settings import GatewayServerSettings
 
 __all__ = ["Gateway", "run"]
 
 # An exchange leaves no cycles behind, so the collector finds nothing; at Python's own 700 it took 3% of the time.
 _GC_THRESHOLDS = (20_000, 20, 20)
+_CONNECTIONS = 2  # to the database, which a gateway asks for snapshots only
+_PROBE_CONNECTIONS = 64
 _LANDING_TIMEOUT_S = 5.0  # for exchanges that were cut off: counting their tokens may have to load the tokenizer
 
 
@@ -66,18 +72,23 @@ class Gateway:
         """OperatorError: data folder, secret or telemetry settings cannot be used."""
         data = settings.data
         prepare_data_folder(data.path)
-        root = ensure_root_secret(data)
+        root = root_secret(settings)
         workers = LocalWorkers(_worker_urls(), worker_key(root))
         self.providers = Providers(workers)
         self.watch = WorkerWatch(workers.urls)
-        snapshots = SnapshotStore(data.snapshot_file, derive_secret(root, "snapshot"))
+        self._database = _shared_database(settings)
         clock = self._clock = SystemClock()
         self.checks = HealthChecks(self.watch, clock)
         self.fleet = Fleet(self.checks)
         self.checks.tell(self.fleet.noticed)
         self.follower = SnapshotFollower(
-            snapshots, self.providers, self.fleet, clock, poll_s=settings.gateway.snapshot_poll_s
+            published_snapshots(settings, root, self._database),
+            self.providers,
+            self.fleet,
+            clock,
+            poll_s=snapshot_poll_s(settings, self._database),
         )
+        self.turns = None if self._database is None else JournalTurns(settings, self._database, clock)
         name = settings.gateway.name
         self._journal_folder = data.journals / name
         self.journal = JournalWriter(self._journal_folder, settings.journal, asyncio.get_running_loop())
@@ -93,6 +104,7 @@ class Gateway:
         traced = settings.telemetry.trace_sample_ratio if settings.telemetry.otlp_endpoint else 0.0
         surface = OpenAiSurface(self.flight, probes=self, sampler=Sampler(traced), clock=clock)
         self.server = HttpServer(settings.server, surface)
+        self.probe_server = _probe_server(settings.server, self)
         _register_gauges(self.sinks.metrics, self, settings.telemetry)
 
     def journal_bytes(self) -> int:
@@ -107,24 +119,34 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         """Serve while open. At the end: no new exchange, the running ones finish, the journal is flushed."""
         self.journal.open()
-        try:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._close)
             await self.follower.look()
+            await stack.enter_async_context(told_by_database(self._database, self.follower.tell))
+            if self.probe_server is not None:  # first: whoever watches sees why the other one does not listen yet
+                await self.probe_server.start()
+                stack.push_async_callback(self.probe_server.stop)
             await self.server.start()
             async with asyncio.TaskGroup() as group:
-                loops = (
+                loops = [
                     group.create_task(self.follower.run(), name="snapshot follower"),
                     group.create_task(self.watch.run(), name="worker watch"),
                     group.create_task(self.checks.run(), name="health checks"),
-                )
+                ]
+                if self.turns is not None:
+                    loops.append(group.create_task(self.turns.run(), name="journal turns"))
                 yield
                 await self.server.stop()
                 await self.flight.all_landed(_LANDING_TIMEOUT_S)
                 for loop in loops:
                     loop.cancel()
-        finally:
-            self.providers.close()
-            await self.journal.close()
-            await self.sinks.close()
+
+    async def _close(self) -> None:
+        self.providers.close()
+        await self.journal.close()
+        await self.sinks.close()
+        if self._database is not None:
+            await self._database.close()
 
     # podium.web.probes.Probes
 
@@ -149,6 +171,29 @@ class Gateway:
     def metrics(self) -> bytes:
         """Prometheus's text format."""
         return self.sinks.metrics.render()
+
+
+def _shared_database(settings: Settings) -> Database | None:
+    """PostgreSQL, where gateways and control meet; None: they meet in the data folder."""
+    url = settings.database.url
+    if url is None or url.startswith("sqlite"):
+        return None
+    few = replace(settings.database, pool_size=_CONNECTIONS)
+    return open_database(few, settings.data.database_file)
+
+
+def _probe_server(settings: GatewayServerSettings, probes: Probes) -> HttpServer | None:
+    if not settings.probe_port:
+        return None
+    own = replace(
+        settings,
+        host=settings.probe_host,
+        port=settings.probe_port,
+        share_port=False,
+        max_connections=_PROBE_CONNECTIONS,
+        drain_timeout_s=min(settings.drain_timeout_s, 1.0),
+    )
+    return HttpServer(own, ProbeSurface(probes))
 
 
 def _worker_urls() -> dict[str, str]:

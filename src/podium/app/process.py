@@ -8,10 +8,12 @@ from pathlib import Path
 
 import uvloop
 
+from podium.config import Settings
+from podium.control.bootstrap import ensure_root_secret
 from podium.core.errors import OperatorError
 from podium.identity.keys import derive_secret
 
-__all__ = ["check_free", "prepare_data_folder", "run_until_stopped", "worker_key"]
+__all__ = ["check_free", "prepare_data_folder", "root_secret", "run_until_stopped", "worker_key"]
 
 
 def run_until_stopped(serve: Callable[[asyncio.Event], Awaitable[int]]) -> int:
@@ -37,6 +39,12 @@ def prepare_data_folder(path: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OperatorError(f"The data folder {path} cannot be written: {error.strerror}.", hint=hint) from error
+
+
+def root_secret(settings: Settings) -> bytes:
+    """The 32 bytes that are set, or those of the data folder, made at the first start. OperatorError: no such file."""
+    given = settings.identity.root_secret
+    return bytes.fromhex(given) if given is not None else ensure_root_secret(settings.data)
 
 
 def check_free(host: str, port: int, option: str) -> None:

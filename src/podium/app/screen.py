@@ -1,7 +1,7 @@
 """What `podium up` shows: progress while things load, then where to go."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -59,3 +59,8 @@ class Screen:
             '    -H "Content-Type: application/json" \\\n'
             """    -d '{"model": "default", "messages": [{"role": "user", "content": "Name three colours."}]}'\n"""
         )
+
+    def probes(self, urls: Mapping[str, str]) -> None:
+        """Where each gateway of several shows its own figures."""
+        for name, url in urls.items():
+            self._line(f"{name}: {url}/metrics, {url}/readyz")

@@ -3,39 +3,36 @@
 import asyncio
 import contextlib
 import fcntl
-import os
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import msgspec
-
-from podium.app.process import check_free, prepare_data_folder, run_until_stopped
+from podium.app.children import GatewayChild, children, gateway_children, reachable
+from podium.app.process import check_free, prepare_data_folder, root_secret, run_until_stopped
 from podium.app.screen import Screen
-from podium.config import Settings, child_environment
-from podium.control.bootstrap import ensure_root_secret
+from podium.config import Settings
 from podium.core.errors import OperatorError
 from podium.engine.catalogue import CATALOGUE
 from podium.engine.child_log import LogRotation
 from podium.engine.child_states import Backoff
 from podium.engine.model_store import ensure
 from podium.engine.package_fetch import Stage
-from podium.engine.supervisor import ChildSpec, ChildStatus, Supervisor
+from podium.engine.supervisor import ChildStatus, Supervisor
 from podium.telemetry.logging import configure_logging
+from podium.web.http1.server import check_ports_can_be_shared
 
 __all__ = ["run"]
 
-_SLACK_S = 10.0  # for what a process does after its own drain: flush, close, exit
-
 
 def run(settings: Settings) -> int:
-    """Run control, gateway and a worker for each built-in model until SIGTERM or SIGINT."""
+    """Run control, gateways and a worker for each built-in model until SIGTERM or SIGINT."""
     configure_logging(settings.telemetry)
     data = settings.data
     prepare_data_folder(data.path)
+    if settings.gateway.processes > 1:
+        check_ports_can_be_shared()
     with _locked(data.lock_file):
-        ensure_root_secret(data)
+        root_secret(settings)
         first_start = not data.admin_key_file.exists()
         check_free(settings.server.host, settings.server.port, "--port")
         check_free(settings.admin.host, settings.admin.port, "--admin-port")
@@ -48,15 +45,16 @@ async def _serve(settings: Settings, stop: asyncio.Event, screen: Screen, *, fir
     if stop.is_set():
         return 0
     engine = settings.engine
+    gateways = gateway_children(settings)
     supervisor = Supervisor(
-        _children(settings),
+        children(settings, gateways),
         backoff=Backoff(engine.restart_backoff_min_s, engine.restart_backoff_max_s, engine.restart_stable_s),
         log_rotation=LogRotation(engine.log_file_bytes, engine.log_files_kept),
         on_change=_shower(screen),
     )
     failure: OperatorError | None = None
     async with asyncio.TaskGroup() as group:
-        greeting = group.create_task(_greet_when_ready(settings, supervisor, screen, first_start=first_start))
+        greeting = group.create_task(_greet_when_ready(settings, supervisor, screen, gateways, first_start=first_start))
         try:
             await supervisor.run(stop)
         except OperatorError as error:
@@ -90,47 +88,6 @@ async def _fetch_models(settings: Settings, stop: asyncio.Event, screen: Screen)
                 return
 
 
-def _children(settings: Settings) -> list[ChildSpec]:
-    ports = _free_ports(len(CATALOGUE))
-    urls = {name: f"http://127.0.0.1:{port}" for name, port in zip(CATALOGUE, ports, strict=True)}
-    environment = child_environment(settings, os.environ) | {"PODIUM_WORKERS": msgspec.json.encode(urls).decode()}
-    logs = settings.data.logs
-
-    def child(name: str, *arguments: str, url: str, rank: int, drain_timeout_s: float) -> ChildSpec:
-        return ChildSpec(
-            name=name,
-            argv=(sys.executable, "-m", "podium", *arguments),
-            environment=environment,
-            log_file=logs / f"{name}.log",
-            ready_url=url,
-            rank=rank,
-            ready_timeout_s=settings.engine.load_timeout_s,
-            drain_timeout_s=drain_timeout_s + _SLACK_S,
-        )
-
-    gateway_url = f"http://{_reachable(settings.server.host, settings.server.port)}/readyz"
-    control_url = f"http://{_reachable(settings.admin.host, settings.admin.port)}/readyz"
-    engine_drain_s = settings.engine.drain_timeout_s
-    # The gateway stops first: it finishes what runs and writes it down. Control is the last: it reads that up.
-    return [
-        child("gateway", "gateway", url=gateway_url, rank=2, drain_timeout_s=settings.server.drain_timeout_s),
-        *(
-            child(
-                f"worker-{name}",
-                "worker",
-                name,
-                "--port",
-                str(port),
-                url=f"{urls[name]}/health",
-                rank=1,
-                drain_timeout_s=engine_drain_s,
-            )
-            for name, port in zip(CATALOGUE, ports, strict=True)
-        ),
-        child("control", "control", url=control_url, rank=0, drain_timeout_s=_SLACK_S),
-    ]
-
-
 def _shower(screen: Screen) -> Callable[[ChildStatus], None]:
     """Show each new state once."""
     shown: dict[str, str] = {}
@@ -143,28 +100,17 @@ def _shower(screen: Screen) -> Callable[[ChildStatus], None]:
     return show
 
 
-async def _greet_when_ready(settings: Settings, supervisor: Supervisor, screen: Screen, *, first_start: bool) -> None:
+async def _greet_when_ready(
+    settings: Settings, supervisor: Supervisor, screen: Screen, gateways: list[GatewayChild], *, first_start: bool
+) -> None:
     await supervisor.ready.wait()
     key_file = settings.data.admin_key_file
     key = key_file.read_text().strip() if key_file.exists() else "YOUR_KEY"
 
-    url = f"http://{_reachable(settings.server.host, settings.server.port)}"
+    url = f"http://{reachable(settings.server.host, settings.server.port)}"
     screen.greeting(base_url=f"{url}/v1", key_file=key_file, admin_key=key if first_start else None)
-
-
-def _reachable(host: str, port: int) -> str:
-    """Where this machine reaches a server that listens on `host`."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - told apart, not listened on
-    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody uses right now, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    if len(gateways) > 1:
+        screen.probes({one.name: one.probes for one in gateways})
 
 
 @contextlib.contextmanager

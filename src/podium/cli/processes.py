@@ -1,5 +1,6 @@
 """`up`, `gateway`, `control`, `worker`: the processes of Podium."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ def register(app: typer.Typer) -> None:
         up,
         "podium up",
         "podium up --data-dir /var/lib/podium --port 9000",
+        "podium up --gateways 4",
         "PODIUM_HOME=/srv/podium podium up",
     )
     add(app, "gateway", gateway, "podium gateway", "podium gateway --host 0.0.0.0 --port 8080")
@@ -25,8 +27,27 @@ def register(app: typer.Typer) -> None:
     add(app, "worker", worker, "podium worker smollm2 --port 9100")
 
 
-def up(place: Listening) -> None:
-    """Start Podium: gateway, control and the built-in models; watch and restart them.
+@dataclass(frozen=True, slots=True)
+class _Everything(Listening):
+    """And how many gateways."""
+
+    gateways: Annotated[
+        int | None,
+        typer.Option(
+            "--gateways",
+            help="Gateway processes, all on one port.  [env: PODIUM_GATEWAYS; default: 1]",
+            show_default=False,
+        ),
+    ] = None
+
+    def overrides(self) -> dict[str, tuple[str, object]]:
+        """Settings that the command line sets: key -> (option, value)."""
+        several = {} if self.gateways is None else {"gateway.processes": ("--gateways", self.gateways)}
+        return Listening.overrides(self) | several
+
+
+def up(place: _Everything) -> None:
+    """Start Podium: gateways, control and the built-in models; watch and restart them.
 
     The first start creates the data folder and an admin key. SIGTERM and Ctrl-C finish what runs, then stop.
     """

@@ -17,7 +17,7 @@ from podium.core.clock import Clock
 from podium.core.errors import PodiumError
 from podium.core.ids import random_token
 
-__all__ = ["Duty", "Leader", "new_holder"]
+__all__ = ["Duty", "Leader", "new_holder", "perform"]
 
 _log = structlog.get_logger("podium.control.leader")
 
@@ -70,7 +70,7 @@ class Leader:
         over = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(_perform(duty, over)) for duty in self._duties]
+                tasks = [group.create_task(perform(duty, over)) for duty in self._duties]
                 await self._renew_until_lost(until_ns, stop)
                 over.set()
                 # A duty that hangs in a slow call does not outlive the lease.
@@ -113,7 +113,7 @@ class Leader:
             _log.info("the lease was not given up; it ends by itself", holder=self.holder)
 
 
-async def _perform(duty: Duty, over: asyncio.Event) -> None:
+async def perform(duty: Duty, over: asyncio.Event) -> None:
     """Run a duty until `over` is set; start it anew when it breaks."""
     while not over.is_set():
         try:

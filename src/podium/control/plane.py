@@ -8,7 +8,7 @@ import msgspec
 
 from podium.control.exchanges import Exchanges
 from podium.control.keys import Keys
-from podium.control.leader import Leader, new_holder
+from podium.control.leader import Leader, new_holder, perform
 from podium.control.loader import JournalReader, Loader, LoaderStatus
 from podium.control.operators import Operators
 from podium.control.ports import KeyStore, LeaderLease, Ledger, ResourceStore
@@ -25,7 +25,7 @@ _PROBE_TIMEOUT_S = 2.0
 
 
 class PlaneStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How the control plane is. Snapshot and loader are this process's own, and stand still while another leads."""
+    """How the control plane is. The snapshot's is this process's own, and stands still while another leads."""
 
     holder: str
     leads: bool
@@ -41,7 +41,7 @@ class PlaneStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ControlPlane:
-    """Groups the use cases and runs publisher and loader while this process leads.
+    """Groups the use cases; runs the loader, and while this process leads the publisher.
 
     `pepper` is `derive_secret(root, "api-keys")`. Either `run(stop)` or `async with`; once.
     """
@@ -78,7 +78,7 @@ class ControlPlane:
         self.leader = Leader(
             lease,
             self.clock,
-            (self.snapshots.run, self.loader.run),
+            (self.snapshots.run,),
             holder=holder or new_holder(),
             ttl_s=settings.lease_ttl_s,
         )
@@ -86,8 +86,10 @@ class ControlPlane:
         self._group = asyncio.TaskGroup()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Lead or stand by until `stop` is set."""
-        await self.leader.run(stop)
+        """Lead or stand by until `stop` is set; load the journals of this machine either way."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(perform(self.loader.run, stop), name="loader")
+            await self.leader.run(stop)
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()

@@ -11,7 +11,18 @@ class GatewaySettings:
 
     name: str = field(
         default="gateway",
-        metadata={"help": "Name of this gateway process; its journal folder, and told in each event."},
+        metadata={
+            "help": "Name of this gateway process; its journal folder, and told in each event."
+            " `podium up --gateways 2` makes `gateway-1` and `gateway-2` of it."
+        },
+    )
+    processes: int = field(
+        default=1,
+        metadata={
+            "help": "Gateway processes that `podium up` starts, all on one port; as `--gateways`.",
+            "minimum": 1,
+            "maximum": 64,
+        },
     )
     limited_subjects: int = field(
         default=100_000, metadata={"help": "Keys and tenants whose limits are kept in memory.", "minimum": 100}

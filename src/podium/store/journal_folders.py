@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import structlog
 from podium.control.loader import Batch, Segment
 from podium.core.event import Event, decode_event
 from podium.store.journal_reader import SegmentRead, close_abandoned, list_segments, read_segment
-from podium.store.journal_segment import CLOSED_SUFFIX, OPEN_SUFFIX
+from podium.store.journal_segment import CLOSED_SUFFIX, OPEN_SUFFIX, lock_folder
 
 __all__ = ["JournalFolders"]
 
@@ -27,9 +28,27 @@ class JournalFolders:
     for people to look at. Open segments of a gateway that is gone are closed here.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, alone: bool = False) -> None:
+        """`alone`: nothing is listed until no other such reader, in any process, has the folder."""
         self._root = root
         self._abandoned_due_s = 0.0
+        self._alone = alone
+        self._lock: int | None = None
+
+    async def take(self) -> bool:
+        """Whether the folder is ours from now on, or was already; until `give_back`, or the end of the process."""
+        return await asyncio.to_thread(self._take)
+
+    def _take(self) -> bool:
+        if self._lock is None and self._root.is_dir():
+            self._lock = lock_folder(self._root)
+        return self._lock is not None
+
+    def give_back(self) -> None:
+        """Let others have the folder."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
 
     async def segments(self) -> tuple[Segment, ...]:
         """All segments, those of one gateway oldest first."""
@@ -45,6 +64,8 @@ class JournalFolders:
         await asyncio.to_thread(path.unlink, missing_ok=True)
 
     def _list(self) -> tuple[Segment, ...]:
+        if self._alone and not self._take():
+            return ()
         now_s = time.monotonic()
         if now_s >= self._abandoned_due_s:
             self._abandoned_due_s = now_s + _LOOK_FOR_ABANDONED_S

@@ -1,27 +1,17 @@
-"""The published snapshot on disk, so that a gateway serves on without its control plane.
-
-    magic 8 · format version 2 · HMAC-SHA256 of version and body 32 · body (msgpack)
-
-The HMAC tells damage and foreign files from our own: a snapshot decides who may call what.
-"""
+"""The published snapshot on disk, so that a gateway serves on without its control plane or its database."""
 
 import contextlib
-import hmac
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
 from podium.core.errors import OperatorError
-from podium.core.snapshot import Snapshot, decode_snapshot, encode_snapshot
+from podium.core.snapshot import Snapshot
+from podium.store.snapshot_seal import HEAD_BYTES, opened, sealed, sealed_revision
 
-__all__ = ["FORMAT_VERSION", "SnapshotStamp", "read_snapshot", "snapshot_stamp", "write_snapshot"]
-
-FORMAT_VERSION = 1
-_MAGIC = b"PODIUMSN"
-_SEAL_BYTES = 32
-_BODY = len(_MAGIC) + 2 + _SEAL_BYTES
+__all__ = ["SnapshotStamp", "keep_newer", "read_snapshot", "snapshot_stamp", "write_snapshot"]
 
 SnapshotStamp = tuple[int, int, int]
 
@@ -31,11 +21,28 @@ def write_snapshot(path: Path, key: bytes, snapshot: Snapshot) -> None:
 
     OperatorError: it cannot be written.
     """
-    version = FORMAT_VERSION.to_bytes(2, "little")
-    body = encode_snapshot(snapshot)
-    data = _MAGIC + version + _seal(key, version, body) + body
-    try:
+    with _told(path):
+        _replace(path, sealed(snapshot, key))
+
+
+def keep_newer(path: Path, data: bytes) -> bool:
+    """Put sealed bytes in the place of `path` unless what is there is newer; of several processes the newest wins.
+
+    OperatorError: it cannot be written.
+    """
+    with _told(path), path.with_name(f"{path.name}.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # held for one write
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            if sealed_revision(file.read(HEAD_BYTES)) >= sealed_revision(data):
+                return False
         _replace(path, data)
+        return True
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise OperatorError(
             f"the snapshot {path} cannot be written: {error.strerror or error}",
@@ -70,33 +77,7 @@ def read_snapshot(path: Path, key: bytes) -> Snapshot:
         raise
     except OSError as error:
         raise OperatorError(f"the snapshot {path} cannot be read: {error.strerror or error}") from error
-    if not data.startswith(_MAGIC) or len(data) < _BODY:
-        raise _unusable(path, "is not a snapshot, or was cut")
-    version = data[len(_MAGIC) : len(_MAGIC) + 2]
-    number = int.from_bytes(version, "little")
-    if number > FORMAT_VERSION:
-        raise OperatorError(
-            f"the snapshot {path} has format {number}, above this Podium's {FORMAT_VERSION}",
-            hint="it was published by a newer Podium: upgrade this process too",
-        )
-    seal, body = data[_BODY - _SEAL_BYTES : _BODY], data[_BODY:]
-    if not hmac.compare_digest(seal, _seal(key, version, body)):
-        raise _unusable(path, "is damaged, or was sealed with another secret.key")
-    try:
-        return decode_snapshot(body)
-    except msgspec.DecodeError as error:
-        raise _unusable(path, f"does not fit this Podium ({error})") from error
-
-
-def _unusable(path: Path, why: str) -> OperatorError:
-    return OperatorError(
-        f"the snapshot {path} {why}",
-        hint="start the control process: it publishes a new one; delete the file if it does not",
-    )
-
-
-def _seal(key: bytes, version: bytes, body: bytes) -> bytes:
-    return hmac.digest(key, version + body, "sha256")
+    return opened(data, key, f"the snapshot {path}")
 
 
 def snapshot_stamp(path: Path) -> SnapshotStamp | None:

@@ -56,10 +56,10 @@ class _EventList:
 
 
 class _NoSource:
-    def stamp(self) -> object | None:
+    async def stamp(self) -> object | None:
         return None
 
-    def read(self) -> Snapshot:
+    async def read(self) -> Snapshot:
         raise AssertionError
 
 

@@ -1,7 +1,7 @@
 """The database of the control plane."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from podium.store.settings import DatabaseSettings
 from podium.store.sql.engine import create_private_file, database_url, make_engine
 from podium.store.sql.failures import translated
+from podium.store.sql.listen import SqlListener
 from podium.store.sql.schema import SchemaState, schema_state, upgrade
 
 __all__ = ["LOAD_LOCK", "Database", "open_database"]
@@ -111,6 +112,11 @@ class Database:
                     return True
         finally:
             await engine.dispose()
+
+    def listener(self, channel: str, heard: Callable[[str], None]) -> SqlListener:
+        """Hears what is told on a channel of PostgreSQL, on a connection of its own, while it is open."""
+        assert not self.is_sqlite, "SQLite tells nothing"
+        return SqlListener(self._url, self._settings, channel, heard)
 
     async def close(self) -> None:
         """Close all connections."""
