@@ -55,7 +55,7 @@ def test_all_missing_references_are_told_at_once_with_what_was_meant():
         --- {kind: Version, name: v1, spec: {backends: [{provider: openia, model: m}, {provider: x, model: m}]}}
         --- {kind: Model, name: chat, spec: {version: v2}}
         --- {kind: LimitPolicy, name: lp, spec: {where: {tenant: [nobody]}, limits: [{what: concurrency, amount: 3}]}}
-        --- {kind: LimitPolicy, name: lk, spec: {where: {key: [never-checked]}, limits: [{what: concurrency, amount: 3}]}}
+        --- {kind: LimitPolicy, name: lk, spec: {where: {key: [k00000000001]}, limits: [{what: concurrency, amount: 3}]}}
         """
     )
     assert told({}, after) == [
@@ -63,6 +63,48 @@ def test_all_missing_references_are_told_at_once_with_what_was_meant():
         "Version/v1: spec.backends[1].provider: there is no Provider `x`",
         "Model/chat: spec.version: there is no Version `v2`",
         "LimitPolicy/lp: spec.where.tenant[0]: there is no Tenant `nobody`",
+    ]
+
+
+def budget(where):
+    return f"{{kind: Budget, name: b, spec: {{unit: usd, amount: 5, period: month, where: {where}}}}}"
+
+
+def policy(where):
+    return f"{{kind: LimitPolicy, name: p, spec: {{where: {where}, limits: [{{what: requests, amount: 3}}]}}}}"
+
+
+@pytest.mark.parametrize("declare", [budget, policy])
+def test_what_limits_and_budgets_name_has_to_be_there(declare):
+    before = state(HOUSE)
+    after = changed(before, declare("{tenant: [acme, acne, 'a*'], model: [chat, default, chatt, '*'], user: [ann]}"))
+    (name,) = after.keys() - before.keys()
+    assert told(before, after) == [
+        f"{'/'.join(name)}: spec.where.tenant[1]: there is no Tenant `acne`; did you mean `acme`?",
+        f"{'/'.join(name)}: spec.where.model[1]: there is no Model `default`; it is an alias of `chat`",
+        f"{'/'.join(name)}: spec.where.model[2]: there is no Model `chatt`; did you mean `chat`?",
+    ]
+
+
+@pytest.mark.parametrize("declare", [budget, policy])
+@pytest.mark.parametrize(
+    "named", ["pk_3k9x7m2p4q8r_secret", "pk_3k9x7m2p4q8r", "alice", "*A", "*" * 13, "3k9x7m2p4q8r0"]
+)
+def test_a_key_that_cannot_be_is_refused_and_not_repeated(declare, named):
+    before = state(HOUSE)
+    (problem,) = told(before, changed(before, declare(f"{{key: [3k9x7m2p4q8r, '3k*', '*', '{named}']}}")))
+    assert "spec.where.key[3]: a key is named by its id" in problem
+    assert f"'{named}'" not in problem
+    assert "secret" not in problem
+
+
+def test_what_a_budget_names_is_not_deleted():
+    before = changed(without(state(HOUSE), "LimitPolicy", "lp"), budget("{tenant: [acme], model: [chat]}"))
+    assert told(before, without(before, "Tenant", "acme")) == [
+        "Tenant/acme: is still used by Budget/b (spec.where.tenant[0])"
+    ]
+    assert told(before, without(before, "Model", "chat")) == [
+        "Model/chat: is still used by Budget/b (spec.where.model[0])"
     ]
 
 

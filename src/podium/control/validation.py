@@ -3,6 +3,7 @@
 Only what the change breaks is reported, so that a state that is wrong already can be mended step by step.
 """
 
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 
@@ -10,12 +11,13 @@ from podium.control.problems import Problem
 from podium.control.specs import Key, State
 from podium.core.budgets import Budget
 from podium.core.limits import LimitPolicy
-from podium.core.resources import Model, Resource, Version
+from podium.core.resources import Kind, Model, Resource, Version
 from podium.delivery.digest import same_version
 
 __all__ = ["MAX_RESOURCES", "check_change"]
 
 MAX_RESOURCES = 20_000
+_KEY_IDS = re.compile(r"(?=[0-9a-z*]*\*)[0-9a-z*]{1,12}\Z|[0-9a-z]{12}\Z")
 
 
 def check_change(
@@ -25,6 +27,7 @@ def check_change(
     return (
         *_changed_versions(before, after),
         *_missing_references(before, after),
+        *_wrong_keys(before, after),
         *_deleted_tenants(before, after, tenants_with_keys),
         *_name_collisions(before, after),
         *_too_many(before, after),
@@ -58,15 +61,35 @@ def _references(resource: Resource) -> Iterator[tuple[str, Key]]:
             for index, fallback in enumerate(failure.fallbacks):
                 yield f"spec.failure.fallbacks[{index}].model", ("Model", fallback.model)
         case LimitPolicy(where=where):
-            yield from _tenants(where.tenant or ())
+            yield from _named("tenant", "Tenant", where.tenant or ())
+            yield from _named("model", "Model", where.model or ())
         case Budget(where=where):
-            yield from _tenants(where.get("tenant", ()))
+            yield from _named("tenant", "Tenant", where.get("tenant", ()))
+            yield from _named("model", "Model", where.get("model", ()))
 
 
-def _tenants(patterns: tuple[str, ...]) -> Iterator[tuple[str, Key]]:
-    for index, tenant in enumerate(patterns):
-        if "*" not in tenant:
-            yield f"spec.where.tenant[{index}]", ("Tenant", tenant)
+def _named(dimension: str, kind: Kind, patterns: tuple[str, ...]) -> Iterator[tuple[str, Key]]:
+    for index, name in enumerate(patterns):
+        if "*" not in name:
+            yield f"spec.where.{dimension}[{index}]", (kind, name)
+
+
+def _wrong_keys(before: State, after: State) -> Iterator[Problem]:
+    """Keys of policies and budgets that no key can have: they are records, so whether they are there is not asked."""
+    for key, resource in after.items():
+        match resource.spec:
+            case LimitPolicy(where=where):
+                keys = where.key or ()
+            case Budget(where=where):
+                keys = where.get("key", ())
+            case _:
+                continue
+        if before.get(key) is resource:
+            continue
+        for index, named in enumerate(keys):
+            if not _KEY_IDS.match(named):  # it is not told: somebody may have pasted a whole key, which is secret
+                message = "a key is named by its id, the 12 letters and digits after `pk_`; `*` matches any run of them"
+                yield Problem(message=message, kind=resource.kind, name=resource.name, path=f"spec.where.key[{index}]")
 
 
 def _missing_references(before: State, after: State) -> Iterator[Problem]:
@@ -87,8 +110,16 @@ def _missing_references(before: State, after: State) -> Iterator[Problem]:
 
 
 def _suggestion(target: Key, after: State) -> str:
+    owner = _owner_of_alias(target[1], after) if target[0] == "Model" else None
+    if owner is not None:
+        return f"; it is an alias of `{owner}`"
     near = get_close_matches(target[1], [name for kind, name in after if kind == target[0]], 1)
     return f"; did you mean `{near[0]}`?" if near else ""
+
+
+def _owner_of_alias(alias: str, state: State) -> str | None:
+    specs = ((resource.name, resource.spec) for resource in state.values())
+    return next((name for name, spec in specs if isinstance(spec, Model) and alias in spec.aliases), None)
 
 
 def _deleted_tenants(before: State, after: State, tenants_with_keys: frozenset[str]) -> Iterator[Problem]:

@@ -1,3 +1,5 @@
+import zoneinfo
+
 import msgspec
 import pytest
 
@@ -67,3 +69,14 @@ def test_what_is_right_is_read(good):
 def test_what_is_wrong_is_named(wrong, word):
     with pytest.raises(msgspec.ValidationError, match=word):
         read(**wrong)
+
+
+def test_time_zones_are_known_on_a_system_without_their_data():
+    known = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath(to=[])
+    zoneinfo.ZoneInfo.clear_cache()
+    try:
+        assert read(time_zone="Europe/Berlin").time_zone == "Europe/Berlin"
+    finally:
+        zoneinfo.reset_tzpath(to=known)
+        zoneinfo.ZoneInfo.clear_cache()
