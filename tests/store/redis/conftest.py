@@ -1,12 +1,16 @@
 import asyncio
 import contextlib
+import inspect
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from podium.app.shared import open_shared
+from podium.economics.budgets.values import Cost
 from podium.store.redis.client import RedisClient
 from podium.store.redis.scripts import Scripts
 from podium.store.redis.settings import RedisSettings
+from podium.testing.clock import TestClock
 from podium.testing.redis_server import RedisServer
 
 # A busy machine may need long for an answer; tests about time limits set their own.
@@ -106,3 +110,56 @@ def relayed():
             await relay.end()
 
     return run
+
+
+async def answer_of(outcome):
+    """What was decided, whether or not somebody had to be asked."""
+    return await outcome if inspect.isawaitable(outcome) else outcome
+
+
+@pytest.fixture
+def ask():
+    """Awaits what may be awaited."""
+    return answer_of
+
+
+class Gateway:
+    """What one gateway has open, with a clock of its own."""
+
+    def __init__(self, shared, clock):
+        self.shared, self.clock = shared, clock
+        self.limits, self.budgets, self.client = shared.limits, shared.budgets, shared.client
+        self.members = shared.members
+
+    async def acquire(self, buckets, charge):
+        return await answer_of(self.limits.acquire(buckets, charge, self.clock.monotonic_ns()))
+
+    def settle(self, grant, facts):
+        self.limits.settle(grant, facts, self.clock.monotonic_ns())
+
+    def release(self, grant):
+        self.limits.release(grant, self.clock.monotonic_ns())
+
+    async def reserve(self, number, charges, usd=10):
+        name, estimate, clock = number.to_bytes(16, "big"), Cost(usd, usd), self.clock
+        return await answer_of(self.budgets.reserve(name, charges, estimate, clock.unix_ns(), clock.monotonic_ns()))
+
+    def spend(self, number, usd):
+        self.budgets.settle(number.to_bytes(16, "big"), Cost(usd, usd))
+
+    @property
+    def untold(self):
+        return len(self.limits.outbox) + len(self.budgets.outbox)
+
+
+@pytest.fixture
+async def open_gateway():
+    """Opens what gateways share and closes it after the test, together with what it could not tell."""
+    async with AsyncExitStack() as stack:
+
+        async def open_it(server, name="one", crossed=lambda _: None, **changes):
+            settings = RedisSettings(**({"url": server.url, "member_ttl_s": 0.2} | PATIENT | changes))
+            clock = TestClock()
+            return Gateway(await stack.enter_async_context(open_shared(settings, name, clock, crossed=crossed)), clock)
+
+        yield open_it

@@ -53,8 +53,8 @@ async def test_decisions_of_one_turn_of_the_loop_make_one_round_trip(limiter, cl
 async def test_a_grant_says_how_its_buckets_stand(limiter):
     grant = await limiter.acquire((REQUESTS, PLACES), ONE)
 
-    assert [standing.left for standing in grant.standings] == [2, 1]
-    assert grant.standings[0].reset_ns == pytest.approx(HOUR / 3, abs=SECOND)
+    assert [standing.left for standing in grant.told] == [2, 1]
+    assert grant.told[0].reset_ns == pytest.approx(HOUR / 3, abs=SECOND)
 
 
 async def test_a_decision_that_the_server_took_after_a_stall_takes_nothing(own_server, open_client):
@@ -74,7 +74,7 @@ async def test_a_decision_that_the_server_took_after_a_stall_takes_nothing(own_s
     assert {end.trouble for end in ends} == {StoreTrouble.TIMEOUT}
     assert took_s < 0.4
     grant = await limiter.acquire((REQUESTS, PLACES), ONE)
-    assert [standing.left for standing in grant.standings] == [1, 1]
+    assert [standing.left for standing in grant.told] == [1, 1]
     assert limiter.unended == 0
 
 
@@ -110,12 +110,12 @@ async def test_who_goes_away_while_it_is_decided_takes_nothing(limiter):
     await limiter.acquire((), ONE)
     await limiter.acquire((REQUESTS,), ONE)
     grant = await limiter.acquire((REQUESTS, PLACES), ONE)
-    assert [standing.left for standing in grant.standings] == [0, 1]
+    assert [standing.left for standing in grant.told] == [0, 1]
     assert limiter.unended == 0
 
 
 async def test_a_decision_that_is_asked_for_twice_is_taken_once(limiter):
-    grant = RedisGrant("twice", (REQUESTS, PLACES), ONE)
+    grant = limiter.grant((REQUESTS, PLACES), ONE)
 
     first, second = await limiter._take(grant), await limiter._take(grant)
 

@@ -5,6 +5,8 @@ ended reservations are known for a day; an account is kept until its period is t
 prefix's hash tag, so a cluster decides about budgets on one shard.
 """
 
+import asyncio
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,22 +30,27 @@ from podium.store.redis.client import RedisClient
 from podium.store.redis.errors import StoreTrouble, StoreUnavailable
 from podium.store.redis.scripts import Scripts, script
 
-__all__ = ["RedisBudgetStore"]
+__all__ = ["RedisBudgetStore", "settlement"]
 
 _DAY_MS = 86_400_000
 _LONGEST_MS = 400 * _DAY_MS
+_REMEMBERED = 100_000  # accounts
 _PAGE = 1000  # leases that one `expire` script ends
 
 
 class RedisBudgetStore:
     """Reservations and accounts of all gateways. `lease_s`: how long a reservation is held at most."""
 
-    __slots__ = ("_client", "_lease_us", "_prefix", "_scripts", "skew_us")
+    __slots__ = ("_client", "_lease_us", "_prefix", "_scripts", "lease_s", "left", "skew_us")
 
     def __init__(self, client: RedisClient, scripts: Scripts, *, lease_s: float) -> None:
         self._client, self._scripts = client, scripts
         self._prefix = f"{client.settings.prefix}:budget1:"
         self._lease_us = int(lease_s * 1_000_000)
+        self.lease_s = lease_s
+        self.left: OrderedDict[str, tuple[int, int]] = (
+            OrderedDict()
+        )  # by account: a number that grows, and what was left
         self.skew_us = 0  # added to the server's time, for tests
 
     async def reserve(
@@ -57,9 +64,11 @@ class RedisBudgetStore:
                 "reserve", reservation_id.hex(), deadline_us, self.skew_us, self._lease_us, unix_ns // 1000, packed
             )
             if code == 1:
+                self._note(charges, told)
                 return Reservation(reservation_id, tuple(charges), estimate, unix_ns)
             if code == 0:
                 accounts = [_account(raw, charge) for raw, charge in zip(told, charges, strict=True)]
+                self._note(charges, [account.standing().left for account in accounts])
                 return refusal(accounts, estimate, unix_ns)
             if code == 2:  # noqa: PLR2004 - see the script
                 raise ValueError("this reservation has ended")
@@ -69,11 +78,31 @@ class RedisBudgetStore:
 
     async def settle(self, reservation_id: bytes, fact: Cost) -> Settlement:
         """As BudgetStore."""
-        return _settlement(await self._run("end", reservation_id.hex(), self.skew_us, "settle", *fact))
+        return settlement(await self._run("end", reservation_id.hex(), self.skew_us, "settle", *fact))
 
     async def release(self, reservation_id: bytes) -> Settlement:
         """As BudgetStore."""
-        return _settlement(await self._run("end", reservation_id.hex(), self.skew_us, "release", 0, 0))
+        return settlement(await self._run("end", reservation_id.hex(), self.skew_us, "release", 0, 0))
+
+    def send_end(self, reservation_id: bytes, fact: Cost | None) -> "asyncio.Future[Any]":
+        """As `settle`, or as `release` without a fact, sent now: an answer for `settlement` to come.
+
+        It may also be that the server does not know the script yet.
+        """
+        event, cost = ("release", (0, 0)) if fact is None else ("settle", fact)
+        words = (reservation_id.hex(), self.skew_us, event, *cost)
+        return self._scripts.send(script("budgets_end"), (self._prefix,), *words)
+
+    async def count(self, reservation_id: bytes, charges: Sequence[Charge], fact: Cost, unix_ns: int) -> Settlement:
+        """Count, once, what an exchange cost that was admitted at `unix_ns` without the store."""
+        packed = msgspec.msgpack.encode([_packed(charge, unix_ns) for charge in charges])
+        words = (reservation_id.hex(), self.skew_us, unix_ns // 1000, *fact, packed)
+        return settlement(await self._run("count", *words))
+
+    async def renew(self, reservation_ids: Sequence[bytes]) -> int:
+        """Start the leases of those that are held anew; how many there are. Others stay as they are."""
+        names = [one.hex() for one in reservation_ids]
+        return int(await self._run("renew", self.skew_us, self._lease_us, *names))
 
     async def expire(self) -> int:
         """As BudgetStore."""
@@ -113,6 +142,14 @@ class RedisBudgetStore:
         ]
         applied, *crossings = await self._run("repair", msgspec.msgpack.encode(packed))
         return tuple(one == 1 for one in applied), tuple(_crossing(one) for one in crossings)
+
+    def _note(self, charges: Sequence[Charge], left: Sequence[int]) -> None:
+        for charge, amount in zip(charges, left, strict=False):  # nothing is told of what is held already
+            number, _ = self.left.get(charge.key, (0, 0))
+            self.left[charge.key] = (number + 1, amount)
+            self.left.move_to_end(charge.key)
+        while len(self.left) > _REMEMBERED:
+            self.left.popitem(last=False)
 
     async def _run(self, name: str, *arguments: str | bytes | int) -> Any:
         return await self._scripts.run(script(f"budgets_{name}"), (self._prefix,), *arguments)
@@ -156,7 +193,8 @@ def _pairs(flat: Any) -> dict[Any, int]:
     return dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
 
 
-def _settlement(told: list[Any]) -> Settlement:
+def settlement(told: list[Any]) -> Settlement:
+    """What a script answered to an end."""
     outcome, *crossings = told
     return Settlement(SettlementOutcome(outcome.decode()), tuple(_crossing(one) for one in crossings))
 

@@ -14,7 +14,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from podium.core.errors import OperatorError
 from podium.store.redis.settings import RedisSettings
 
-__all__ = ["Command", "RedisConnection", "words_of"]
+__all__ = ["Command", "RedisConnection", "check_url", "words_of"]
 
 Command = tuple[str | bytes | int, ...]
 
@@ -64,6 +64,13 @@ class RedisConnection:
     async def close(self) -> None:
         """Close it without waiting for the other side."""
         await self._inner.disconnect(nowait=True)
+
+
+def check_url(settings: RedisSettings) -> None:
+    """OperatorError: no connection can ever be made with these settings."""
+    if settings.url is None:
+        raise OperatorError("No shared store is set.", hint="redis.url looks like redis://host:6379/0")
+    _unopened(settings)
 
 
 def words_of(error: BaseException) -> str:

@@ -12,46 +12,62 @@ What `podium.traffic.limiting` promises in memory holds here for all gateways to
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from itertools import count
 from math import inf
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 from podium.store.redis.client import RedisClient
 from podium.store.redis.errors import StoreTrouble, StoreUnavailable
 from podium.store.redis.scripts import Scripts, script
 from podium.traffic.limiting.buckets import MEASURES, NOTHING, Bucket, Charge, Refusal, Standing
+from podium.traffic.limiting.limiter import Grant
 from podium.traffic.limiting.wording import REASONS, refusal_message
 
-__all__ = ["RedisGrant", "RedisLimiter"]
+__all__ = ["ENDS_AT_ONCE", "RedisGrant", "RedisLimiter"]
 
 _SECOND_NS = 1_000_000_000
 _UNENDED = 10_000
-_MADE_UP_AT_ONCE = 16
+ENDS_AT_ONCE = 32  # that one script tells: it takes a server less than 3 ms; as many as an outbox tells at once
 
 
-@dataclass(slots=True, eq=False)
-class RedisGrant:
-    """An admitted exchange. Settle or release it when it ends; a second time does nothing."""
+class RedisGrant(Grant, eq=False, kw_only=True):
+    """A grant that the store knows. Settle or release it when it ends; a second time does nothing."""
 
     id: str
-    buckets: tuple[Bucket, ...]
-    charge: Charge  # what was taken from each, by its measure
-    standings: tuple[Standing, ...] = ()  # right after it was admitted
-    ended: bool = field(default=False)
+    asked: tuple[Bucket, ...]
+    told: tuple[Standing, ...] = ()  # how they stood right after it was admitted
+
+    @property
+    def buckets(self) -> tuple[Bucket, ...]:
+        """What it has taken from."""
+        return self.asked
 
 
 class RedisLimiter:
     """Admits exchanges for all gateways. `lease_ns`: how long a grant lives that is neither renewed nor ended."""
 
-    __slots__ = ("_client", "_lease_us", "_prefix", "_scripts", "_unended", "lease_ns", "skew_us")
+    __slots__ = (
+        "_client",
+        "_end_later",
+        "_lease_us",
+        "_name",
+        "_numbers",
+        "_prefix",
+        "_scripts",
+        "_unended",
+        "lease_ns",
+        "skew_us",
+    )
 
     def __init__(self, client: RedisClient, scripts: Scripts, *, lease_ns: int = 1000 * _SECOND_NS) -> None:
         self._client, self._scripts = client, scripts
         self._prefix = f"{client.settings.prefix}:limit1:"
         self._lease_us = lease_ns // 1000
         self._unended: deque[tuple[RedisGrant, Charge]] = deque(maxlen=_UNENDED)
+        self._end_later: Callable[[tuple[RedisGrant, Charge]], None] = self._unended.append
+        self._name, self._numbers = token_hex(10), count()  # of grants
         self.lease_ns = lease_ns
         self.skew_us = 0  # added to the server's time, for tests
 
@@ -60,41 +76,96 @@ class RedisLimiter:
         """Grants whose end could not be told yet."""
         return len(self._unended)
 
-    async def acquire(self, buckets: Sequence[Bucket], charge: Charge) -> RedisGrant | Refusal:
-        """Take `charge` from every bucket, or nothing at all. StoreUnavailable: it could not be decided in time."""
-        grant = RedisGrant(uuid4().hex, tuple(buckets), charge)
+    def hand_over_ends(self, end_later: Callable[[tuple[RedisGrant, Charge]], None]) -> None:
+        """Have somebody else tell the ends that could not be told."""
+        self._end_later = end_later
+
+    async def acquire(self, buckets: Sequence[Bucket], charge: Charge, at_ns: int = 0) -> RedisGrant | Refusal:
+        """Take `charge` from every bucket, or nothing at all. StoreUnavailable: it could not be decided in time.
+
+        `at_ns`: the caller's own time, for the grant.
+        """
+        grant = self.grant(buckets, charge, at_ns)
         if not buckets:
             return grant
         try:
             code, *told = await (self._take_and_make_up(grant) if self._unended else self._take(grant))
         except StoreUnavailable as error:
             if error.in_doubt:
-                self._unended.append((grant, NOTHING))
+                self._end_later((grant, NOTHING))
             raise
         except asyncio.CancelledError:
-            self._unended.append((grant, NOTHING))  # it may have been sent
+            self._end_later((grant, NOTHING))  # it may have been sent
             raise
-        grant.standings = _standings(grant.buckets, told)
+        grant.told = _standings(grant.asked, told)
         return grant if code == 1 else _refusal(grant, told)
+
+    def grant(self, buckets: Sequence[Bucket], charge: Charge, at_ns: int = 0) -> RedisGrant:
+        """A grant with a name of its own, which nobody has admitted yet."""
+        name = f"{self._name}{next(self._numbers):x}"
+        return RedisGrant([], charge, 0, at_ns, id=name, asked=tuple(buckets))
 
     async def settle(self, grant: RedisGrant, facts: Charge) -> None:
         """End an exchange that took `facts` in truth. Never fails: what cannot be told now is told later."""
         if grant.ended:
             return
         grant.ended = True
-        if not grant.buckets:
+        if not grant.asked:
             return
         try:
-            await self._end(grant, facts)
+            await self.end(((grant, facts),))
         except StoreUnavailable:
-            self._unended.append((grant, facts))
+            self._end_later((grant, facts))
         except asyncio.CancelledError:
-            self._unended.append((grant, facts))
+            self._end_later((grant, facts))
             raise
 
     async def release(self, grant: RedisGrant) -> None:
         """End an exchange that failed before it cost anything: all that it took is given back."""
         await self.settle(grant, NOTHING)
+
+    async def end(self, ends: Sequence[tuple[RedisGrant, Charge]]) -> None:
+        """Tell the ends of at most ENDS_AT_ONCE grants; StoreUnavailable. To tell one again does nothing."""
+        keys, words = self._end_words(ends)
+        await self._scripts.run(script("limits_end"), keys, *words)
+
+    def send_end(self, ends: Sequence[tuple[RedisGrant, Charge]]) -> "asyncio.Future[Any]":
+        """As `end`, sent now: the answer to come, which may also be that the server does not know the script yet."""
+        keys, words = self._end_words(ends)
+        return self._scripts.send(script("limits_end"), keys, *words)
+
+    def _end_words(self, ends: Sequence[tuple[RedisGrant, Charge]]) -> tuple[tuple[str, ...], list[str | int]]:
+        keys: list[str] = []
+        words: list[str | int] = [self.skew_us, self._lease_us]
+        for grant, facts in ends:
+            keys += self._keys(grant)
+            words += (grant.id, len(grant.asked), *_words(grant.asked, grant.charge, facts))
+        return tuple(keys), words
+
+    async def make_up(self) -> None:
+        """Tell some of the ends that could not be told; StoreUnavailable."""
+        some = [self._unended.popleft() for _ in range(min(len(self._unended), ENDS_AT_ONCE))]
+        try:
+            if some:
+                await self.end(some)
+        except BaseException:
+            self._unended.extend(some)  # an end may be told twice
+            raise
+
+    async def correct(self, grant: RedisGrant, fact: int, version: int, *, last: bool) -> None:
+        """Say what a grant with one bucket has taken up to now; StoreUnavailable: a higher `version` says it again.
+
+        `last`: it ends with this.
+        """
+        (bucket,) = grant.asked
+        what = MEASURES.index(bucket.what)
+        kind, _, *rest = _words(grant.asked, NOTHING)
+        words = (self.skew_us, self._lease_us, version, int(last), grant.charge[what], kind, fact, *rest)
+        await self._scripts.run(script("limits_correct"), self._keys(grant), *words)
+
+    async def look(self, bucket: Bucket) -> Standing:
+        """How a bucket stands now; StoreUnavailable."""
+        return (await self.standings(self.grant((bucket,), NOTHING)))[0]
 
     async def renew(self, grant: RedisGrant) -> bool:
         """Start the grant's lease anew; False: it has ended, or lost a place because its lease ran out.
@@ -103,19 +174,19 @@ class RedisLimiter:
         """
         if grant.ended:
             return False
-        words = (grant.id, self.skew_us, self._lease_us, *_words(grant.buckets, grant.charge))
-        return not grant.buckets or await self._scripts.run(script("limits_renew"), self._keys(grant), *words) == 1
+        words = (grant.id, self.skew_us, self._lease_us, *_words(grant.asked, grant.charge))
+        return not grant.asked or await self._scripts.run(script("limits_renew"), self._keys(grant), *words) == 1
 
     async def standings(self, grant: RedisGrant) -> tuple[Standing, ...]:
         """How the buckets of a grant stand now."""
-        if not grant.buckets:
+        if not grant.asked:
             return ()
-        words = (self.skew_us, self._lease_us, *_words(grant.buckets, NOTHING))
+        words = (self.skew_us, self._lease_us, *_words(grant.asked, NOTHING))
         _, *told = await self._scripts.run(script("limits_look"), self._keys(grant), *words)
-        return _standings(grant.buckets, told)
+        return _standings(grant.asked, told)
 
     async def _take(self, grant: RedisGrant) -> list[Any]:
-        words = (self.skew_us, self._lease_us, *_words(grant.buckets, grant.charge))
+        words = (self.skew_us, self._lease_us, *_words(grant.asked, grant.charge))
         for _ in range(2):
             deadline_us = self._client.deadline_us()
             answer: list[Any] = await self._scripts.run(
@@ -127,21 +198,9 @@ class RedisLimiter:
             self._client.learn_time(answer[1])
         raise StoreUnavailable(StoreTrouble.REFUSED, "the server's clock jumps")
 
-    async def _end(self, grant: RedisGrant, facts: Charge) -> None:
-        words = (grant.id, self.skew_us, self._lease_us, *_words(grant.buckets, grant.charge, facts))
-        await self._scripts.run(script("limits_end"), self._keys(grant), *words)
-
     async def _take_and_make_up(self, grant: RedisGrant) -> list[Any]:
         """Take, and tell some of the ends that could not be told, in one round trip."""
-        some = [self._unended.popleft() for _ in range(min(len(self._unended), _MADE_UP_AT_ONCE))]
-        try:
-            taken, *ends = await asyncio.gather(
-                self._take(grant), *[self._end(old, facts) for old, facts in some], return_exceptions=True
-            )
-        except asyncio.CancelledError:
-            self._unended.extend(some)  # an end may be told twice
-            raise
-        self._unended.extend(one for one, end in zip(some, ends, strict=True) if isinstance(end, StoreUnavailable))
+        _, taken = await asyncio.gather(self.make_up(), self._take(grant), return_exceptions=True)
         if isinstance(taken, BaseException):
             raise taken
         answer: list[Any] = taken
@@ -149,7 +208,7 @@ class RedisLimiter:
 
     def _keys(self, grant: RedisGrant) -> tuple[str, ...]:
         prefix = self._prefix
-        return (f"{prefix}grant:{grant.id}", *[f"{prefix}bucket:{bucket.key}" for bucket in grant.buckets])
+        return (f"{prefix}grant:{grant.id}", *[f"{prefix}bucket:{bucket.key}" for bucket in grant.asked])
 
 
 def _words(buckets: tuple[Bucket, ...], charge: Charge, facts: Charge | None = None) -> list[str | int]:
@@ -177,15 +236,15 @@ def _refusal(grant: RedisGrant, told: list[int]) -> Refusal:
     waits = [inf if wait == -1 else wait for wait in told[::3]]
     without_room = [
         (bucket.priority, wait, number)
-        for number, (bucket, wait) in enumerate(zip(grant.buckets, waits, strict=True))
+        for number, (bucket, wait) in enumerate(zip(grant.asked, waits, strict=True))
         if wait
     ]
-    bucket = grant.buckets[max(without_room, key=lambda one: one[:2])[2]]
+    bucket = grant.asked[max(without_room, key=lambda one: one[:2])[2]]
     longest = max(waits)
     return Refusal(
         bucket,
         REASONS[bucket.what],
         refusal_message(bucket, grant.charge[MEASURES.index(bucket.what)]),
         None if longest == inf else longest / 1_000_000,
-        grant.standings,
+        grant.told,
     )

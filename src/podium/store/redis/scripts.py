@@ -4,6 +4,7 @@ A script is asked for by digest (EVALSHA); a server that does not know it gets i
 that forbids EVALSHA gets it whole each time. SCRIPT is never needed. When EVAL is forbidden too, the store is unusable.
 """
 
+import asyncio
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
@@ -45,12 +46,26 @@ def _digest(text: str) -> str:
 class Scripts:
     """Runs scripts on a client."""
 
-    __slots__ = ("_asked_at", "_by_digest", "_client")
+    __slots__ = ("_asked_at", "_by_digest", "_client", "_sent_whole")
 
     def __init__(self, client: RedisClient) -> None:
         self._client = client
         self._by_digest = True
+        self._sent_whole: dict[str, int] = {}  # digests, and how many connections had been made then
         self._asked_at = 0  # how many connections had been made when EVALSHA was found to be forbidden
+
+    def send(self, what: Script, keys: tuple[str, ...], *arguments: str | bytes | int) -> "asyncio.Future[Any]":
+        """What the script will have returned. It may fail where `run` tries in another way.
+
+        Sent whole once for every new connection: then each server that there is knows it. Raises StoreUnavailable when
+        it is not even worth to wait.
+        """
+        client = self._client
+        if self._by_digest and self._sent_whole.get(what.digest) == client.figures.connects:
+            return client.send("EVALSHA", what.digest, len(keys), *keys, *arguments)
+        answer = client.send("EVAL", what.text, len(keys), *keys, *arguments)
+        self._sent_whole[what.digest] = client.figures.connects
+        return answer
 
     async def run(self, what: Script, keys: tuple[str, ...], *arguments: str | bytes | int) -> Any:
         """What the script returns. StoreUnavailable; ResponseError when the script itself is wrong."""

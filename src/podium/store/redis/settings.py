@@ -49,6 +49,33 @@ class RedisSettings:
     probe_interval_ms: int = field(
         default=500, metadata={"help": "Milliseconds between looks at whether the store is there, and back."}
     )
+    lease_s: float = field(
+        default=120.0,
+        metadata={
+            "help": "Seconds after which the places and reservations of a gateway that was lost are free again;"
+            " what runs longer is renewed.",
+            "minimum": 1.0,
+            "maximum": 86_400.0,
+        },
+    )
+    quota_leases: bool = field(
+        default=False,
+        metadata={
+            "help": "Take slices of much used limits ahead of need, so that most exchanges need no round trip: at most"
+            " a sixteenth of a limit, and half a second of use, is then with gateways that do not need it at once."
+        },
+    )
+    expected_gateways: int = field(
+        default=1,
+        metadata={
+            "help": "How many gateways share a limit if the store is away before it ever said how many there are.",
+            "minimum": 1,
+        },
+    )
+    member_ttl_s: float = field(
+        default=6.0,
+        metadata={"help": "Seconds of silence after which a gateway counts no more.", "minimum": 0.1, "maximum": 600.0},
+    )
 
     def __post_init__(self) -> None:
         for name in (

@@ -1,5 +1,5 @@
 -- KEYS: prefix. ARGV: id, deadline_us, skew_us, lease_us, made_us, packed charges.
--- Returns {1} held, {2} it had ended before, {0, packed accounts} no room, {-1, now} too late.
+-- Returns {1, left in each account} held, {1} it is held already, {2} it had ended before, {0, packed accounts} no room, {-1, now} too late.
 local time = now_us()
 if too_late(time, tonumber(ARGV[2])) then return {-1, time} end
 local now = time + tonumber(ARGV[3])
@@ -17,15 +17,16 @@ if not room then
   for i, a in ipairs(accounts) do answer[i + 1] = cmsgpack.pack(a) end
   return answer
 end
-local made = tonumber(ARGV[5])
+local made, answer = tonumber(ARGV[5]), {1}
 for i, charge in ipairs(charges) do
   local a = accounts[i]
   a.reserved, a.running = a.reserved + charge.estimate, a.running + 1
   if made < a.mark then a.earlier = a.earlier + 1 end
   write_account(charge, a)
+  answer[i + 1] = math.max(0, charge.amount - a.settled - a.reserved)
 end
 local lease = tonumber(ARGV[4])
 local r = cmsgpack.pack({state = 'open', made = made, charges = charges})
 redis.call('SET', reservation_key(ARGV[1]), r, 'PX', text(lease / 1000 + REMEMBER_MS))
 redis.call('ZADD', LEASES, text(now + lease), ARGV[1])
-return {1}
+return answer

@@ -45,21 +45,23 @@ local function open_window(b, now)
   end
 end
 
--- From KEYS[2] on, and five arguments each from ARGV[first] on: kind, charge, amount, burst, window_us.
+-- The bucket KEYS[i], with five arguments from ARGV[a] on: kind, charge, amount, burst, window_us.
+local function open_bucket(i, a, now, lease)
+  local b = {
+    key = KEYS[i], kind = ARGV[a], charge = tonumber(ARGV[a + 1]),
+    amount = tonumber(ARGV[a + 2]), burst = tonumber(ARGV[a + 3]), window = tonumber(ARGV[a + 4]),
+  }
+  b.spare = 1e-6 + b.burst * 1e-12 -- what doubles may be wrong by
+  if b.kind == 'c' then open_places(b, now, lease)
+  elseif b.kind == 'g' then open_gcra(b, now)
+  else open_window(b, now) end
+  return b
+end
+
+-- From KEYS[2] on, and from ARGV[first] on.
 local function open_buckets(first, now, lease)
   local buckets = {}
-  for i = 2, #KEYS do
-    local a = first + (i - 2) * 5
-    local b = {
-      key = KEYS[i], kind = ARGV[a], charge = tonumber(ARGV[a + 1]),
-      amount = tonumber(ARGV[a + 2]), burst = tonumber(ARGV[a + 3]), window = tonumber(ARGV[a + 4]),
-    }
-    b.spare = 1e-6 + b.burst * 1e-12 -- what doubles may be wrong by
-    if b.kind == 'c' then open_places(b, now, lease)
-    elseif b.kind == 'g' then open_gcra(b, now)
-    else open_window(b, now) end
-    buckets[#buckets + 1] = b
-  end
+  for i = 2, #KEYS do buckets[i - 1] = open_bucket(i, first + (i - 2) * 5, now, lease) end
   return buckets
 end
 
@@ -116,6 +118,18 @@ local function give_back(b, units, serial)
     b.lows, b.serials = kept_lows, kept_serials
   end
   b.used = math.max(0, b.used - units)
+end
+
+-- A charge of this serial, made at `at`, is by `difference` larger than it was said to be.
+local function correct(b, difference, serial, at, now)
+  if b.kind == 's' then
+    add_to_slot(b, difference > 0 and b.slot or math.floor(at / b.part), difference)
+  elseif difference > 0 then
+    mark(b, math.max(now, b.last + 1))
+    b.used = b.used + difference
+  else
+    give_back(b, -difference, serial)
+  end
 end
 
 local function reset_us(b, now)

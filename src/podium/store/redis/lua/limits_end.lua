@@ -1,25 +1,26 @@
--- KEYS: grant, buckets. ARGV: grant id, skew_us, lease_us, then the buckets, where `charge` is fact - estimate.
--- Returns 1, or 0 when the grant is not known: it had ended, or was never taken.
-local value = redis.call('GET', KEYS[1])
-if not value then return 0 end
-redis.call('DEL', KEYS[1])
-local serial, at = value:match('(%d+) (%d+)')
-serial, at = tonumber(serial), tonumber(at)
-local now, lease = now_us() + tonumber(ARGV[2]), tonumber(ARGV[3])
-for _, b in ipairs(open_buckets(4, now, lease)) do
-  local difference = b.charge
-  if b.kind == 'c' then
-    redis.call('ZREM', b.key, ARGV[1])
-  elseif difference ~= 0 then
-    if b.kind == 's' then
-      add_to_slot(b, difference > 0 and b.slot or math.floor(at / b.part), difference)
-    elseif difference > 0 then
-      mark(b, math.max(now, b.last + 1))
-      b.used = b.used + difference
-    else
-      give_back(b, -difference, serial)
+-- KEYS: for each end its grant and buckets. ARGV: skew_us, lease_us, then for each end: grant id, how many buckets, and
+-- the buckets, where `charge` is fact - estimate. Returns how many of the grants were known; others had ended before.
+local now, lease = now_us() + tonumber(ARGV[1]), tonumber(ARGV[2])
+local key, arg, known = 1, 3, 0
+while key <= #KEYS do
+  local id, count = ARGV[arg], tonumber(ARGV[arg + 1])
+  local value = redis.call('GET', KEYS[key])
+  if value then
+    redis.call('DEL', KEYS[key])
+    known = known + 1
+    local serial, at = value:match('(%d+) (%d+)')
+    serial, at = tonumber(serial), tonumber(at)
+    for i = 1, count do
+      local a = arg + 2 + (i - 1) * 5
+      if ARGV[a] == 'c' then
+        redis.call('ZREM', KEYS[key + i], id)
+      elseif tonumber(ARGV[a + 1]) ~= 0 then
+        local b = open_bucket(key + i, a, now, lease)
+        correct(b, b.charge, serial, at, now)
+        write(b, now, lease)
+      end
     end
-    write(b, now, lease)
   end
+  key, arg = key + count + 1, arg + 2 + count * 5
 end
-return 1
+return known
