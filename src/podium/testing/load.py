@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import json
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -29,6 +30,7 @@ class SeenExchange:
     whole: bool  # the last byte came
     input_tokens: int
     output_tokens: int
+    took_s: float = 0.0  # from the first byte sent to the last one that came
 
     @property
     def served(self) -> bool:
@@ -89,15 +91,17 @@ class Load:
         body = chat_body(self._model, "count to " + "ten " * (number % 7), max_tokens=output_tokens, **stream)
         input_tokens = len(json.dumps(json.loads(body)["messages"]).split())
         request_id = f"{self._name}-{number}"
-        status = 0
+        status, started_s = 0, time.monotonic()
         try:
             await client.send(request_bytes(body, key=self._key, headers={"x-request-id": request_id}))
             status = (head := await client.read_head()).status
             answer = await client.read_body(head)
         except (ConnectionClosed, ConnectionError, TimeoutError):
-            self.seen.append(SeenExchange(request_id, status, False, input_tokens, output_tokens))
+            took_s = time.monotonic() - started_s
+            self.seen.append(SeenExchange(request_id, status, False, input_tokens, output_tokens, took_s))
             raise
-        self.seen.append(_seen(request_id, answer) or SeenExchange(request_id, status, True, 0, 0))
+        seen = _seen(request_id, answer) or SeenExchange(request_id, status, True, 0, 0)
+        self.seen.append(replace(seen, took_s=time.monotonic() - started_s))
 
 
 def _seen(request_id: str, answer: RawResponse) -> SeenExchange | None:

@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 import msgspec
 
 from podium.control.loader import Batch, Segment
-from podium.control.ports import ApiKeyRecord, Change, Revision, UsageQuery, UsageRow
+from podium.control.ports import REFUSALS, ApiKeyRecord, Change, Revision, UsageQuery, UsageRow
 from podium.control.usage import calls_elsewhere
 from podium.core.clock import Clock, SystemClock
 from podium.core.errors import Conflict, Unavailable
 from podium.core.event import AttemptRecord, Event
 from podium.core.resources import Kind, Resource, spec_from_builtins
 from podium.core.snapshot import KeyEntry, Snapshot
+from podium.economics.budgets.spending import SPEND_COLUMNS, SpendQuery, Spent
 
 __all__ = [
     "MemoryJournals",
@@ -136,10 +137,12 @@ class MemoryKeyStore(_Switch):
 class MemoryLedger(_Switch):
     """Matches `Ledger`; keeps every event, so it is for small numbers of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         super().__init__()
+        self._clock = clock or SystemClock()
         self.events: dict[bytes, Event] = {}
         self._positions: dict[str, int] = {}
+        self._read_unix_s: dict[str, float] = {}
 
     async def load(self, source: str, position: int, events: tuple[Event, ...]) -> int:
         """Add events and remember how far `source` was read; returns how many were new."""
@@ -148,12 +151,37 @@ class MemoryLedger(_Switch):
         for event in events:
             self.events.setdefault(event.id, event)
         self._positions[source] = position
+        self._read_unix_s[source] = self._clock.unix_ns() / 1e9
         return len(self.events) - before
 
     async def position(self, source: str) -> int:
         """How far `source` was read, bytes; 0 when never."""
         await self._reach()
         return self._positions.get(source, 0)
+
+    async def sources(self, since_unix_s: float) -> frozenset[str]:
+        """The sources that were read since then."""
+        await self._reach()
+        return frozenset(source for source, read_unix_s in self._read_unix_s.items() if read_unix_s >= since_unix_s)
+
+    async def spent(self, query: SpendQuery) -> tuple[Spent, ...]:
+        """What exchanges that began in a stretch of time cost, by whose they were."""
+        await self._reach()
+        return tuple(
+            _spent(event, query)
+            for event in self.events.values()
+            if query.start_ns <= event.started_unix_ns < query.end_ns
+        )
+
+    async def last_refusal(self, key_id: str, since_unix_ns: int) -> Event | None:
+        """The last exchange of a key that a limit or a budget refused, of those that began since then."""
+        await self._reach()
+        refused = [
+            event
+            for event in self.events.values()
+            if event.key_id == key_id and event.reason in REFUSALS and event.started_unix_ns >= since_unix_ns
+        ]
+        return max(refused, key=lambda event: event.started_unix_ns, default=None)
 
     async def usage(self, query: UsageQuery) -> tuple[UsageRow, ...]:
         """Sums, largest cost first."""
@@ -190,6 +218,23 @@ class MemoryLedger(_Switch):
             and (before is None or event.id < before)
         ]
         return tuple(sorted(found, key=lambda event: event.id, reverse=True)[:limit])
+
+
+def _spent(event: Event, query: SpendQuery) -> Spent:
+    values = {
+        "tenant": event.tenant,
+        "key": event.key_id,
+        "user": event.user,
+        "model": event.model,
+        "tags": event.tags,
+    }
+    bucket_ns = query.bucket_ns
+    return Spent(
+        event.started_unix_ns // bucket_ns * bucket_ns if bucket_ns else query.start_ns,
+        *(values[column] if column in query.by else "" for column in SPEND_COLUMNS),
+        nanousd=event.cost_nanousd,
+        tokens=event.input_tokens + event.output_tokens,
+    )
 
 
 def _is_asked_for(event: Event, query: UsageQuery) -> bool:

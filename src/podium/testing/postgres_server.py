@@ -143,10 +143,13 @@ class PostgresServer:
         """End it and all its connections with SIGKILL, stalled or not; nothing listens afterwards."""
         if self.running:
             assert self._process is not None
-            for pid in self._family():
+            family = self._family()
+            for pid in reversed(family):  # the server last, or its children would still say that they miss it
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._process.wait(_PATIENCE_S)
+            while _alive(family):
+                time.sleep(_POLL_S)
 
     def restart(self) -> None:
         """Kill it and start it again, as a failover to a replica that has everything looks from outside."""
@@ -305,8 +308,7 @@ class PostgresServer:
     def _wait(self, condition: Callable[[], bool], complaint: str) -> None:
         deadline = time.monotonic() + _PATIENCE_S
         while not condition():
-            ended = not self.running
-            if (ended and not condition()) or time.monotonic() > deadline:
+            if (not self.running and not condition()) or time.monotonic() > deadline:
                 raise AssertionError(f"PostgreSQL {complaint}:\n{self.tail()}")
             time.sleep(_POLL_S)
 
@@ -315,15 +317,7 @@ class PostgresServer:
         assert self._process is not None
         parent = self._process.pid
         os.kill(parent, signal.SIGSTOP)
-        listed = subprocess.run(
-            ["ps", "-A", "-o", "ppid=,pid="],  # noqa: S607 - where ps is, is the system's business
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=_PATIENCE_S,
-        ).stdout
-        pairs = (line.split() for line in listed.splitlines())
-        return [parent, *(int(pid) for ppid, pid in pairs if int(ppid) == parent)]
+        return [parent, *(pid for pid, ppid, _ in _processes() if ppid == parent)]
 
     def _limit_files(self, most: str) -> None:
         assert self._process is not None
@@ -360,3 +354,17 @@ def _as_somebody_else() -> dict[str, Any]:
     if account is None:
         return {}
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def _processes() -> Iterator[tuple[int, int, str]]:
+    """Process id, its parent's, and state of everything that runs."""
+    command = ["ps", "-A", "-o", "pid=,ppid=,stat="]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_PATIENCE_S)  # noqa: S603 - as above
+    for line in done.stdout.splitlines():
+        pid, ppid, state = line.split()
+        yield int(pid), int(ppid), state
+
+
+def _alive(pids: list[int]) -> bool:
+    """Whether one of these has not ended; those that nobody has taken note of have."""
+    return any(pid in pids and not state.startswith("Z") for pid, _, state in _processes())

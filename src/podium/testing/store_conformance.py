@@ -395,6 +395,47 @@ class LedgerConformance:
         of_one = await ledger.find("same", tenant="t1", before=None, limit=10)
         assert [event.id[0] for event in of_one] == [3, 1]
 
+    async def test_what_was_spent_is_told_by_whose_it_was(self, ledgers: tuple[Ledger, Ledger]) -> None:
+        ledger, other = ledgers
+        hour_ns = 3600 * 10**9
+        start_ns = _EVENT_S * 10**9 // hour_ns * hour_ns
+        events = [
+            make_event(started_unix_ns=start_ns + number * hour_ns // 2, key_id=f"k{number % 2}", user="u", tags="a=b")
+            for number in range(7)
+        ]
+        await ledger.load("a/1", 1, tuple(events))
+        for by in (("key",), ("key", "user", "tags")):
+            sums: dict[tuple[int, str, str, str], tuple[int, int]] = {}
+            query = SpendQuery(by=by, start_ns=start_ns, end_ns=start_ns + 3 * hour_ns, bucket_ns=hour_ns)
+            for row in await other.spent(query):
+                nanousd, tokens = sums.get(group := (row.start_ns, row.key, row.user, row.tags), (0, 0))
+                sums[group] = nanousd + row.nanousd, tokens + row.tokens
+            rest = ("u", "a=b") if "user" in by else ("", "")
+            assert sums == {
+                (start_ns + number * hour_ns, key, *rest): (1_500, 120) for number in range(3) for key in ("k0", "k1")
+            }
+
+    async def test_recent_sources_are_told(self, ledgers: tuple[Ledger, Ledger]) -> None:
+        ledger, other = ledgers
+        now_s = time.time()
+        await ledger.load("a/1", 1, ())
+        await ledger.load("b/7", 1, ())
+        assert await other.sources(now_s - 60) == {"a/1", "b/7"}
+        assert await other.sources(now_s + 60) == frozenset()
+
+    async def test_the_last_refusal_of_a_key_is_found(self, ledgers: tuple[Ledger, Ledger]) -> None:
+        ledger, other = ledgers
+        ns = _EVENT_S * 10**9
+        old, last, others, fine = (
+            make_event(started_unix_ns=ns + 1, reason="requests_limited", status=429),
+            make_event(started_unix_ns=ns + 2, reason="budget_exhausted", status=402),
+            make_event(started_unix_ns=ns + 3, reason="tokens_limited", status=429, key_id="another"),
+            make_event(started_unix_ns=ns + 4),
+        )
+        await ledger.load("a/1", 1, (old, last, others, fine))
+        assert await other.last_refusal(last.key_id, ns) == last
+        assert await other.last_refusal(last.key_id, ns + 3) is None
+
     async def test_odd_events_do_not_stop_the_others(self, ledgers: tuple[Ledger, Ledger]) -> None:
         ledger, _ = ledgers
         huge = {"input_tokens": 2**64 - 1, "cost_nanousd": 2**63, "bytes_in": -(2**63)}
