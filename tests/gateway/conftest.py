@@ -7,13 +7,14 @@ import msgspec
 import pytest
 
 from podium.core.resources import BackendSpec, Model, Price, Provider, Timeouts, Version
-from podium.core.serving import Balancing, FailureHandling
+from podium.core.serving import Balancing, FailureHandling, Queueing
 from podium.testing.clock import TestClock
 from podium.testing.gateway import TEST_KEY, gateway_snapshot, running_gateway
 from podium.testing.openai_requests import chat_body, request_bytes
 from podium.testing.raw_http import RawConnection
 from podium.testing.upstream import Simulator
 from podium.testing.waiting import eventually
+from podium.traffic.queueing.fair_queue import Priority
 
 TIMES = Timeouts(connect_s=1.0, first_byte_s=2.0, between_bytes_s=2.0, total_s=5.0)
 PATHS = {
@@ -81,7 +82,7 @@ class Stage:
     def model(self, *backends, version=None, **spec):
         """A Version with these backends, named by their providers (`a`, or `a*0` for its weight), and Model fields."""
         specs = tuple(one if isinstance(one, BackendSpec) else _backend(one) for one in backends)
-        types = {"failure": FailureHandling, "balancing": Balancing}
+        types = {"failure": FailureHandling, "balancing": Balancing, "queueing": Queueing}
         spec = {name: msgspec.convert(value, types[name]) if name in types else value for name, value in spec.items()}
         return Version(backends=specs, **(version or {})), spec
 
@@ -120,6 +121,10 @@ class Stage:
         """What the fleet knows of a backend."""
         return self.gateway.fleet._backends[f"{model} {provider}/{provider}-model"]
 
+    def queue(self, model="m"):
+        """The queue before a model's pool."""
+        return self.gateway.fleet._queues[model]
+
     def calls(self, *names):
         """How many requests each provider has seen."""
         return [self[name].requests_seen for name in names]
@@ -131,8 +136,12 @@ class Stage:
             assert state.load.in_flight == 0, state.load
             assert state.account.bulkhead.running == 0
             assert state.account.backoff._lease_ns is None
+            assert state.concurrency is None or state.concurrency.in_flight == 0
             for breaker in (state.breaker, state.account.breaker):
                 assert breaker is None or not breaker._leases
+        for queue in self.gateway.fleet._queues.values():
+            assert queue.running == 0
+            assert not any(map(queue.waiting, Priority))
         for name in self._simulators:
             await eventually(lambda name=name: all(map(_is_over, self[name].requests)))
 

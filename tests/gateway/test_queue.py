@@ -60,7 +60,9 @@ class House:
         start_by_ns = NEVER_NS if within_s is None else self.now_ns + int(within_s * S)
         end = asyncio.get_running_loop().create_future()
         call = self._call(name, Turn(tenant, start_by_ns, priority, weight), end)
-        return asyncio.create_task(call), end
+        task = asyncio.create_task(call)
+        task.add_done_callback(lambda one: one.cancelled() or one.exception())  # looked at: nobody need be warned
+        return task, end
 
     async def settle(self):
         """Let everybody go on who can."""
@@ -260,16 +262,22 @@ async def test_new_places_wake_who_waits(house):
     await house.settle()
     house.capacity.count = 4
     await eventually(lambda: len(house.started) == 4)  # nobody tells the queue: it looks
+    calls.append(house.come("f"))
+    house.capacity.count = 5
+    await eventually(lambda: len(house.started) == 5)
     house.capacity.count = 1
     for _, end in calls[:3]:
         end.set_result(None)
     await house.settle()
-    assert (len(house.started), house.queue.running) == (4, 1)
+    assert (len(house.started), house.queue.running) == (5, 2)
+    house.capacity.count = 2
     calls[3][1].set_result(None)
     await house.settle()
-    assert len(house.started) == 5
-    calls[4][1].set_result(None)
+    assert (len(house.started), house.queue.running) == (6, 2)
+    for _, end in calls[4:]:
+        end.set_result(None)
     await house.settle()
+    assert house.queue.running == 0
 
 
 async def test_while_nobody_takes_calls_nobody_is_held_back(house):
@@ -335,6 +343,17 @@ async def test_a_long_rest_does_not_look_like_a_slow_pool(house):
     for task, _ in calls:
         task.cancel()
     await house.settle()
+
+
+async def test_what_fails_before_it_is_called_is_no_work_that_the_pool_has_done(house):
+    """Else a second of an outage, in which hundreds fail at once, would look like a very fast pool."""
+    house.capacity.count = 1
+    for _ in range(5):
+        await house.serve_one(1.0)
+    for _ in range(100):
+        assert house.queue.try_enter(house.now_ns)
+        house.queue.leave(house.now_ns, worked=False)
+    assert house.queue._admission.drain_per_s(house.now_ns) == pytest.approx(1.0, rel=0.01)
 
 
 @pytest.mark.parametrize("reason", list(ShedReason))

@@ -12,6 +12,7 @@ Rules
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from podium.core.clock import Clock
@@ -64,6 +65,7 @@ class PoolQueue:
         "_loop",
         "_observe_at_ns",
         "_queue",
+        "_tenants_bounded",
         "_timer",
         "_times",
         "_typical_ns",
@@ -74,6 +76,7 @@ class PoolQueue:
     _clock: Clock  # of whoever began to wait first
     _loop: asyncio.AbstractEventLoop
     _capacity: Capacity
+    _tenants_bounded: bool
     turns: TurnTable
 
     def __init__(self, spec: Queueing, capacity: Capacity, now_ns: int) -> None:
@@ -94,6 +97,7 @@ class PoolQueue:
         self._queue.policy = policy.queue
         self._admission.saturation.bearable_wait_s = policy.max_wait_s
         self._capacity = capacity
+        self._tenants_bounded = spec.max_per_tenant is not None
         self.turns = TurnTable(spec)
         if self._queue.size:
             self.look(now_ns)
@@ -112,7 +116,7 @@ class PoolQueue:
         if decision.verdict is Verdict.START:
             return
         if decision.shed is not None:
-            raise shed_error(decision.shed, random())
+            raise self._error(decision.shed, random())
         self._clock, self._loop = clock, loop
         turn.future = loop.create_future()
         if decision.displaced is not None:
@@ -124,7 +128,7 @@ class PoolQueue:
             self._withdraw(turn, clock.monotonic_ns())
             raise
         if shed is not None:
-            raise shed_error(shed, random())
+            raise self._error(shed, random())
 
     def leave(self, now_ns: int, *, worked: bool = True, served_ns: int = 0) -> None:
         """Give a place back. `worked`: calls were made. `served_ns`: how long a success took; 0: it was none."""
@@ -199,6 +203,11 @@ class PoolQueue:
             else:
                 turn.started = True
                 turn.future.set_result(None)
+
+    def _error(self, shed: Shed, chance: float) -> PodiumError:
+        if shed.reason is ShedReason.TENANT_QUEUE_FULL and not self._tenants_bounded:
+            shed = replace(shed, reason=ShedReason.QUEUE_FULL)  # one tenant alone fills it, as it may
+        return shed_error(shed, chance)
 
     def _withdraw(self, turn: Turn, now_ns: int) -> None:
         if turn.started:
