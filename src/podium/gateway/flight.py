@@ -84,7 +84,11 @@ class Flight:
         world = self._world()
         principal = self._identify(exchange, caller, world)
         face = face_of(exchange.endpoint)
-        request, body = await stages.read(exchange, caller, face)
+        stages.check_head(exchange, caller)
+        body = caller.body
+        if body is None:
+            body = await caller.read_body()
+        request = stages.read(exchange, body, face)
         stages.permit(exchange, principal, request, world)
         waiting = self.admitter.admit(exchange, caller, principal, request, world, outcome)
         if waiting is not None:
@@ -123,7 +127,9 @@ class Flight:
             log.exception("exchange_failed", request_id=exchange.request_id)
             exchange.fail(InternalError("Podium failed. The request id helps to find out why."))
         try:
-            await settle(exchange, outcome)
+            counting = settle(exchange, outcome)
+            if counting is not None:
+                await counting
         finally:
             self.admitter.end(exchange, outcome)
             self.in_flight -= 1

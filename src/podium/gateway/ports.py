@@ -41,6 +41,10 @@ class Caller(Protocol):
     def address(self) -> str:
         """The IP address that it comes from, as far as proxies can be trusted; empty when there is none."""
 
+    @property
+    def body(self) -> bytes | None:
+        """The whole body; None: ask `read_body`."""
+
     async def read_body(self) -> bytes:
         """The whole body; RequestTooLarge, RequestTimeout."""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from podium.core.exchange import Exchange
@@ -21,8 +21,11 @@ _counter = TokenCounter()
 _thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="token-counter")
 
 
-async def settle(exchange: Exchange, outcome: Outcome) -> None:
-    """Take the upstream's usage, or count tokens ourselves where it reported none; then the cost."""
+def settle(exchange: Exchange, outcome: Outcome) -> Awaitable[None] | None:
+    """Take the upstream's usage, or count tokens ourselves where it reported none; then the cost.
+
+    An awaitable: there is something to count.
+    """
     if outcome.usage is not None:
         exchange.usage = outcome.usage
     elif outcome.cost_nothing or outcome.fixed:
@@ -32,7 +35,17 @@ async def settle(exchange: Exchange, outcome: Outcome) -> None:
         given = estimate_input_tokens(len(outcome.request_body))
         exchange.usage = Usage(input_tokens=given, estimated=True)
     elif exchange.error is None or outcome.streaming:
-        exchange.usage = await _counted(exchange, outcome)
+        return _count_and_charge(exchange, outcome)
+    _charge(exchange, outcome)
+    return None
+
+
+async def _count_and_charge(exchange: Exchange, outcome: Outcome) -> None:
+    exchange.usage = await _counted(exchange, outcome)
+    _charge(exchange, outcome)
+
+
+def _charge(exchange: Exchange, outcome: Outcome) -> None:
     attempt = outcome.attempt
     if attempt is not None and attempt.backend.price is not None:
         exchange.cost_nanousd = attempt.backend.price.cost_nanousd(exchange.usage)

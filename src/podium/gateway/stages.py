@@ -13,7 +13,6 @@ from podium.core.errors import (
 )
 from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
-from podium.core.resources import Model
 from podium.core.snapshot import KeyEntry
 from podium.gateway.faces import Face, Request
 from podium.gateway.pool import Pool
@@ -22,7 +21,7 @@ from podium.gateway.world import Principal, World
 from podium.identity.authenticate import authenticate
 from podium.identity.keys import digest_secret, parse_api_key
 
-__all__ = ["choose_pool", "identify", "model_not_found", "permit", "permit_endpoint", "read"]
+__all__ = ["check_head", "choose_pool", "identify", "model_not_found", "permit", "permit_endpoint", "read"]
 
 _MAX_USER_CHARACTERS = 128
 _TIMEOUT_HEADER = b"x-podium-timeout-ms"
@@ -64,6 +63,8 @@ def _proven_key(authorization: bytes, world: World, *, pepper: bytes, unix_s: fl
 
 def permit_endpoint(principal: Principal, endpoint: str) -> None:
     """Forbidden when the key may not use the endpoint at all. Who may chat may do so in either dialect."""
+    if endpoint in principal.endpoints:
+        return
     reason = principal.permissions.permit(endpoint, "")
     if reason is not Reason.OK and endpoint == "messages":
         reason = principal.permissions.permit("chat.completions", "")
@@ -71,10 +72,11 @@ def permit_endpoint(principal: Principal, endpoint: str) -> None:
         raise Forbidden("The tenant of this API key is suspended.", reason=reason)
     if reason is not Reason.OK:
         raise Forbidden(f"This API key may not use the endpoint {endpoint}.", reason=reason)
+    principal.endpoints.add(endpoint)
 
 
-async def read(exchange: Exchange, caller: Caller, face: Face) -> tuple[Request, bytes]:
-    """The body, and what decisions need of it; InvalidRequest, UnsupportedMediaType, RequestTooLarge."""
+def check_head(exchange: Exchange, caller: Caller) -> None:
+    """What the headers say of the call; InvalidRequest, UnsupportedMediaType."""
     wanted_ms = caller.headers.get(_TIMEOUT_HEADER)
     if wanted_ms is not None:
         exchange.timeout_s = _timeout_s(wanted_ms)
@@ -83,12 +85,15 @@ async def read(exchange: Exchange, caller: Caller, face: Face) -> tuple[Request,
         raise UnsupportedMediaType(
             "The content type must be application/json.", hint='curl: -H "content-type: application/json"'
         )
-    body = await caller.read_body()
+
+
+def read(exchange: Exchange, body: bytes, face: Face) -> Request:
+    """What decisions need of the body; InvalidRequest."""
     exchange.bytes_in = len(body)
     request = face.read_request(body)
     exchange.stream = request.stream is True and exchange.endpoint != "embeddings"
     exchange.user = (request.safety_identifier or request.user or "")[:_MAX_USER_CHARACTERS]
-    return request, body
+    return request
 
 
 def _timeout_s(wanted_ms: bytes) -> float:
@@ -98,11 +103,15 @@ def _timeout_s(wanted_ms: bytes) -> float:
     return int(text) / 1000
 
 
-def permit(exchange: Exchange, principal: Principal, request: Request, world: World) -> Model:
-    """The model to serve; NotFound, or InvalidRequest when it does not serve this endpoint.
+def permit(exchange: Exchange, principal: Principal, request: Request, world: World) -> None:
+    """Find the model to serve; NotFound, or InvalidRequest when it does not serve this endpoint.
 
     A model that the key may not use looks the same as one that does not exist: names are not given away.
     """
+    permitted = principal.permitted.get((exchange.endpoint, request.model))
+    if permitted is not None:
+        exchange.model = permitted
+        return
     found = world.model(request.model)
     may_use = principal.permissions.may_use
     if found is None or not (may_use(found[0]) or may_use(request.model)):
@@ -114,7 +123,7 @@ def permit(exchange: Exchange, principal: Principal, request: Request, world: Wo
             reason=Reason.ENDPOINT_NOT_SUPPORTED,
             parameter="model",
         )
-    return model
+    principal.permit(exchange.endpoint, request.model, exchange.model)
 
 
 def model_not_found(name: str) -> NotFound:

@@ -20,13 +20,14 @@ __all__ = ["Principal", "World"]
 
 _MAX_PRINCIPALS = 50_000
 _MAX_PROVEN = 10_000
+_MAX_PERMITTED = 32  # of one key
 _DECLARED_AS = {"messages": "chat.completions"}
 
 
 class Principal:
     """Who calls: a key with what it may do and how much."""
 
-    __slots__ = ("buckets", "entry", "permissions", "tier")
+    __slots__ = ("buckets", "endpoints", "entry", "permissions", "permitted", "tier")
 
     def __init__(
         self, entry: KeyEntry, permissions: CompiledKey, tier: str, buckets: tuple[Bucket, ...] | None
@@ -35,6 +36,14 @@ class Principal:
         self.permissions = permissions
         self.tier = tier
         self.buckets = buckets  # of its limits; None: they depend on the request
+        self.endpoints: set[str] = set()  # that it was found to be permitted
+        self.permitted: dict[tuple[str, str], str] = {}  # endpoints and names of models -> their own names
+
+    def permit(self, endpoint: str, asked: str, model: str) -> None:
+        """Remember that it may use this model under this name."""
+        if len(self.permitted) >= _MAX_PERMITTED:
+            self.permitted.pop(next(iter(self.permitted)))
+        self.permitted[endpoint, asked] = model
 
 
 class World:

@@ -115,10 +115,14 @@ class ExchangeLog:
         await asyncio.to_thread(self._writer.close, _CLOSE_TIMEOUT_S)
 
     def _line(self, event: Event) -> ExchangeLine:
+        second, rest_ns = divmod(event.started_unix_ns + event.ended_ns, 1_000_000_000)
+        if second != self._second:
+            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            self._second = second
         first_byte_ns = event.first_byte_ns
         status = event.status
         return ExchangeLine(
-            self._timestamp(event.started_unix_ns + event.ended_ns),
+            f"{self._second_text}.{rest_ns // 1_000:06d}Z",
             "info" if status < _ERROR_STATUS else "error",
             "exchange",
             self._service,
@@ -155,13 +159,6 @@ class ExchangeLog:
             event.bytes_out,
             tuple(map(_call_line, event.trail)) if event.trail else msgspec.UNSET,
         )
-
-    def _timestamp(self, unix_ns: int) -> str:
-        second, rest_ns = divmod(unix_ns, 1_000_000_000)
-        if second != self._second:
-            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-            self._second = second
-        return f"{self._second_text}.{rest_ns // 1_000:06d}Z"
 
 
 def _call_line(call: AttemptRecord) -> CallLine:

@@ -135,7 +135,8 @@ class Connection(asyncio.Protocol):
             self._read_deadline_s = self._loop.time() + _TAIL_S
             return
         reusable = self._keep_alive and self._message_complete and not self.closed
-        self.resume()  # the next call must be able to read
+        if self._paused:
+            self.resume()  # the next call must be able to read
         self._clear()
         self.busy = False
         self.reused = True

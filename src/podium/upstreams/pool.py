@@ -68,21 +68,16 @@ class Pool:
 
     def call(self, request: bytes, *, deadline_s: float) -> Awaitable[Answer]:
         """One call on a connection of its own."""
-        connection = self._take_idle()
-        if connection is not None:
-            return connection.call(request, deadline_s=deadline_s)
+        idle = self._idle
+        while idle:
+            _, connection = idle.pop()
+            if not connection.closed:
+                return connection.call(request, deadline_s=deadline_s)
         return self._call_on_new(request, deadline_s)
 
     async def _call_on_new(self, request: bytes, deadline_s: float) -> Answer:
         connection = await self._obtain(deadline_s)
         return await connection.call(request, deadline_s=deadline_s)
-
-    def _take_idle(self) -> Connection | None:
-        while self._idle:
-            _, connection = self._idle.pop()
-            if not connection.closed:
-                return connection
-        return None
 
     async def _obtain(self, deadline_s: float) -> Connection:
         """A new connection, or the next one that comes free when the bound is reached."""

@@ -26,6 +26,7 @@ class Gcra:
     """How full one bucket is. Time that is handed in never goes back."""
 
     __slots__ = (
+        "_at_once",
         "_burst_units",
         "_debt",
         "_lows",
@@ -148,7 +149,7 @@ class Gcra:
         elapsed = now_ns - self.at_ns
         debt = self._debt - elapsed * self._rate if elapsed > 0 else self._debt
         if debt <= 0:
-            return Standing(self.bucket, self.bucket.at_once, 0)
+            return Standing(self.bucket, self._at_once, 0)
         left = (self._burst_units - debt) // self._unit
         return Standing(self.bucket, left if left > 0 else 0, -(-debt // self._rate))  # noqa: FURB136 - as in `take`
 
@@ -166,7 +167,8 @@ class Gcra:
     def _set(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self._rate = bucket.amount
-        self._burst_units = bucket.at_once * self._unit
+        self._at_once = bucket.at_once
+        self._burst_units = self._at_once * self._unit
 
     def _mark(self, low: int, serial: int) -> None:
         serials, lows = self._serials, self._lows

@@ -7,7 +7,10 @@ from podium.traffic.limiting.buckets import Refusal, Standing
 
 __all__ = ["anthropic_headers", "openai_headers", "retry_headers"]
 
-_OPENAI = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n"
+_REQUESTS, _TOKENS = (
+    b"x-ratelimit-limit-%b: %%d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n" % ((noun,) * 3)
+    for noun in (b"requests", b"tokens")
+)
 _ANTHROPIC = (
     b"anthropic-ratelimit-%b-limit: %d\r\nanthropic-ratelimit-%b-remaining: %d\r\nanthropic-ratelimit-%b-reset: %b\r\n"
 )
@@ -23,11 +26,11 @@ def openai_headers(standings: Iterable[Standing]) -> bytes:
     for standing in standings:
         what = standing.bucket.what
         if what == "requests":
-            requests = _tighter(requests, standing)
+            requests = standing if requests is None else _tighter(requests, standing)
         elif what != "concurrency":
-            tokens = _tighter(tokens, standing)
-    lines = b"" if requests is None else _openai_lines(b"requests", requests)
-    return lines if tokens is None else lines + _openai_lines(b"tokens", tokens)
+            tokens = standing if tokens is None else _tighter(tokens, standing)
+    lines = b"" if requests is None else _openai_lines(_REQUESTS, requests)
+    return lines if tokens is None else lines + _openai_lines(_TOKENS, tokens)
 
 
 def anthropic_headers(standings: Iterable[Standing], now_unix_ns: int) -> bytes:
@@ -55,9 +58,9 @@ def retry_headers(refusal: Refusal) -> bytes:
     return b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (-(-wait_ms // 1000), wait_ms)
 
 
-def _openai_lines(noun: bytes, standing: Standing) -> bytes:
+def _openai_lines(lines: bytes, standing: Standing) -> bytes:
     reset = _duration(standing.reset_ns) if standing.reset_ns else b"0s"
-    return _OPENAI % (noun, standing.bucket.amount, noun, standing.left, noun, reset)
+    return lines % (standing.bucket.amount, standing.left, reset)
 
 
 def _tightest(standings: Iterable[Standing]) -> tuple[Standing | None, ...]:

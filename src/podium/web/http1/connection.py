@@ -216,11 +216,13 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Make a message of the head."""
-        parser = self._parser
+        parser, path = self._parser, self._path
+        if b"?" in path or not path.startswith(b"/"):
+            path = _path_of(path)
         message = Message(
             self,
             parser.get_method(),
-            _path_of(self._path),
+            path,
             self._headers,
             keep_alive=parser.should_keep_alive(),
         )
@@ -266,22 +268,19 @@ class Connection(asyncio.Protocol):
         while True:
             message, self._unhandled = self._unhandled, None
             if message is not None:
-                await self._answer(self.owner.handler(message))
+                try:
+                    await self.owner.handler(message)
+                except asyncio.CancelledError:
+                    if not self.closed:
+                        raise
+                except Exception:  # the task's boundary: one exchange's bug must not take the connection's loop down
+                    log.exception("exchange_failed")
+                    self._transport.abort()
             if self.closed:
                 return
             if self._unhandled is None:
                 self._next = self.loop.create_future()
                 await self._next
-
-    async def _answer(self, answering: Coroutine[Any, Any, None]) -> None:
-        try:
-            await answering
-        except asyncio.CancelledError:
-            if not self.closed:
-                raise
-        except Exception:  # the task's boundary: one exchange's bug must not take the connection's loop down
-            log.exception("exchange_failed")
-            self._transport.abort()
 
     def _answered(self, message: Message) -> None:
         """Go on with the next message, or close."""

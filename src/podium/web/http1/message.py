@@ -104,6 +104,12 @@ class Message:
         """The caller's IP address; behind proxies that the operator trusts, as they say."""
         return self._connection.caller_address(self.headers.get(b"x-forwarded-for"))
 
+    @property
+    def body(self) -> bytes | None:
+        """The whole body, when it is here already."""
+        body = self._body
+        return body[0] if self._body_complete and self._body_error is None and len(body) == 1 else None
+
     async def read_body(self) -> bytes:
         """The whole body; RequestTooLarge, RequestTimeout, InvalidRequest."""
         if not self._body_complete and self._body_error is None:
