@@ -41,6 +41,7 @@ def gateway_children(settings: Settings) -> list[GatewayChild]:
                 "PODIUM_GATEWAY_NAME": f"{name}-{number}",
                 "PODIUM_GATEWAY_SHARE_PORT": "true",
                 "PODIUM_GATEWAY_PROBE_PORT": str(port),
+                "PODIUM_REDIS_EXPECTED_GATEWAYS": str(max(count, settings.redis.expected_gateways)),
             },
         )
         for number, port in enumerate(ports, 1)

@@ -10,10 +10,11 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from podium.app.process import check_free, prepare_data_folder, root_secret, run_until_stopped
-from podium.app.snapshots import published_snapshots
+from podium.app.snapshots import PublishedSnapshots, published_snapshots
 from podium.config import Settings
 from podium.control.bootstrap import declare_defaults, ensure_admin_key
 from podium.control.plane import ControlPlane
+from podium.control.snapshots import SnapshotPublisher
 from podium.identity.keys import derive_secret
 from podium.store.journal_folders import JournalFolders
 from podium.store.sql.database import open_database
@@ -55,6 +56,7 @@ async def open_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
         database = open_database(settings.database, data.database_file)
         stack.push_async_callback(database.close)
         await database.migrate()
+        publisher = await stack.enter_async_context(_telling(published_snapshots(settings, root, database), settings))
         journals = JournalFolders(data.journals, alone=True)
         stack.callback(journals.give_back)
         plane = ControlPlane(
@@ -63,7 +65,7 @@ async def open_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
             ledger=SqlLedger(database),
             lease=SqlLeaderLease(database),
             journals=journals,
-            publisher=published_snapshots(settings, root, database),
+            publisher=publisher,
             pepper=derive_secret(root, "api-keys"),
             settings=settings.control,
         )
@@ -71,6 +73,23 @@ async def open_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
         await ensure_admin_key(plane.keys, plane.resources, data, plane.clock)
         await stack.enter_async_context(plane)
         yield plane
+
+
+@asynccontextmanager
+async def _telling(published: PublishedSnapshots, settings: Settings) -> AsyncIterator[SnapshotPublisher]:
+    """The same, telling of each publication where processes share a store for notices."""
+    if settings.redis.url is None:
+        yield published
+        return
+    from podium.app.notices import ToldSnapshots  # noqa: PLC0415 - an extra, and heavy
+    from podium.store.redis.client import RedisClient  # noqa: PLC0415 - as above
+    from podium.store.redis.connection import check_url  # noqa: PLC0415 - as above
+    from podium.store.redis.notices import Notices  # noqa: PLC0415 - as above
+    from podium.store.redis.scripts import Scripts  # noqa: PLC0415 - as above
+
+    check_url(settings.redis)
+    async with RedisClient(settings.redis) as client:
+        yield ToldSnapshots(published, Notices(client, Scripts(client)))
 
 
 async def _serve_http(app: object, settings: Settings, stop: asyncio.Event) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -40,6 +41,10 @@ from podium.web.probe_surface import ProbeSurface
 from podium.web.probes import Part, Probes
 from podium.web.settings import GatewayServerSettings
 
+if TYPE_CHECKING:
+    from podium.app.shared import Shared
+    from podium.store.redis.notices import Listener
+
 __all__ = ["Gateway", "run"]
 
 # An exchange leaves no cycles behind, so the collector finds nothing; at Python's own 700 it took 3% of the time.
@@ -54,8 +59,7 @@ def run(settings: Settings) -> int:
     configure_logging(settings.telemetry)
 
     async def serve(stop: asyncio.Event) -> int:
-        gateway = Gateway(settings)
-        async with gateway.running():
+        async with _shared(settings) as shared, Gateway(settings, shared).running():
             gc.collect()
             gc.freeze()  # what lives as long as the process need not be looked through again and again
             gc.set_threshold(*_GC_THRESHOLDS)
@@ -68,8 +72,9 @@ def run(settings: Settings) -> int:
 class Gateway:
     """One data plane. `running` starts it and, at its end, drains it."""
 
-    def __init__(self, settings: Settings) -> None:
-        """OperatorError: data folder, secret or telemetry settings cannot be used."""
+    def __init__(self, settings: Settings, shared: "Shared | None" = None) -> None:
+        """OperatorError: data folder, secret or telemetry settings cannot be used. `shared` None: nothing is."""
+        self._shared = shared
         data = settings.data
         prepare_data_folder(data.path)
         root = root_secret(settings)
@@ -100,6 +105,8 @@ class Gateway:
             settings=settings.gateway,
             pepper=derive_secret(root, "api-keys"),
             clock=clock,
+            limits=None if shared is None else shared.limits,
+            budgets=None if shared is None else shared.budgets,
         )
         traced = settings.telemetry.trace_sample_ratio if settings.telemetry.otlp_endpoint else 0.0
         surface = OpenAiSurface(self.flight, probes=self, sampler=Sampler(traced), clock=clock)
@@ -123,6 +130,8 @@ class Gateway:
             stack.push_async_callback(self._close)
             await self.follower.look()
             await stack.enter_async_context(told_by_database(self._database, self.follower.tell))
+            if self._shared is not None:
+                await stack.enter_async_context(_hearing(self._shared, self))
             if self.probe_server is not None:  # first: whoever watches sees why the other one does not listen yet
                 await self.probe_server.start()
                 stack.push_async_callback(self.probe_server.stop)
@@ -171,6 +180,28 @@ class Gateway:
     def metrics(self) -> bytes:
         """Prometheus's text format."""
         return self.sinks.metrics.render()
+
+
+@asynccontextmanager
+async def _shared(settings: Settings) -> "AsyncIterator[Shared | None]":
+    """What gateways share in Redis, open; None: each counts for itself."""
+    if settings.redis.url is None:
+        yield None
+        return
+    from podium.app.shared import open_shared  # noqa: PLC0415 - an extra, and heavy
+
+    async with open_shared(settings.redis, settings.gateway.name, SystemClock()) as shared:
+        yield shared
+
+
+def _hearing(shared: "Shared", gateway: Gateway) -> "Listener":
+    """Hears what other processes tell through the shared store."""
+    from podium.app.notices import SNAPSHOTS  # noqa: PLC0415 - as above
+    from podium.app.shared import register_shared_gauges  # noqa: PLC0415 - as above
+    from podium.store.redis.notices import Listener  # noqa: PLC0415 - as above
+
+    register_shared_gauges(gateway.sinks.metrics, shared)
+    return Listener(shared.client, (SNAPSHOTS,), lambda _: gateway.follower.tell())
 
 
 def _shared_database(settings: Settings) -> Database | None:

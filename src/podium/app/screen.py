@@ -60,7 +60,9 @@ class Screen:
             """    -d '{"model": "default", "messages": [{"role": "user", "content": "Name three colours."}]}'\n"""
         )
 
-    def probes(self, urls: Mapping[str, str]) -> None:
-        """Where each gateway of several shows its own figures."""
-        for name, url in urls.items():
+    def gateways(self, probes: Mapping[str, str], *, counted_together: bool) -> None:
+        """Where each gateway of several shows its own figures, and whether limits hold for all of them together."""
+        for name, url in probes.items():
             self._line(f"{name}: {url}/metrics, {url}/readyz")
+        if not counted_together:
+            self._line("Each gateway counts limits and budgets for itself; with redis.url they share them.")

@@ -110,7 +110,8 @@ async def _greet_when_ready(
     url = f"http://{reachable(settings.server.host, settings.server.port)}"
     screen.greeting(base_url=f"{url}/v1", key_file=key_file, admin_key=key if first_start else None)
     if len(gateways) > 1:
-        screen.probes({one.name: one.probes for one in gateways})
+        together = settings.redis.url is not None
+        screen.gateways({one.name: one.probes for one in gateways}, counted_together=together)
 
 
 @contextlib.contextmanager
