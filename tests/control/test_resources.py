@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.control.changes import field_changes
-from podium.control.documents import document_of, parse_documents, parse_values
+from podium.control.documents import document_of, parse_documents, parse_values, yaml_text
 from podium.control.keys import NewKey
 from podium.control.ports import Change
 from podium.control.problems import InvalidDocuments, StateConflict
@@ -241,6 +241,31 @@ async def test_history_filters_and_pages(resources):
     assert ([revision.number for revision in first.revisions], first.next_before) == ([6, 4], 4)
     second = await resources.history("Tenant", "t0", limit=2, before=first.next_before)
     assert ([revision.number for revision in second.revisions], second.next_before) == ([2], None)
+
+
+LIMITED = """
+{kind: Tenant, name: acme}
+--- {kind: LimitPolicy, name: fair, spec: {per: [tenant, user], limits: [{what: requests, amount: 60}]}}
+--- {kind: Budget, name: teams, spec: {unit: usd, amount: '12.50', period: month, per: ['tag:team']}}
+"""
+
+
+async def test_limits_and_budgets_are_changed_shown_and_taken_back_as_any_kind(resources):
+    await apply(resources, LIMITED)
+    first = await declared(resources)
+    larger = LIMITED.replace("12.50", "50").replace("amount: 60", "amount: 90, window_s: 3600")
+    changed = (await apply(resources, larger)).revision
+    assert {change.kind: [one.path for one in field_changes(change)] for change in changed.changes} == {
+        "Budget": ["spec.amount"],
+        "LimitPolicy": ["spec.limits"],
+    }
+    page = await resources.history("Budget", "teams")
+    assert [revision.number for revision in page.revisions] == [2, 1]
+    await resources.undo(2, author="alice")
+    assert await declared(resources) == first
+    exported = await resources.export()
+    assert parse_documents(yaml_text(exported)) == exported
+    await resources.delete("Tenant", "acme", author="alice")
 
 
 async def test_what_is_exported_applies_to_an_empty_house(resources):

@@ -17,6 +17,7 @@ HOUSE = """
 --- {kind: Version, name: v1, spec: {backends: [{provider: p, model: m}], parameters: {top_k: 9223372036854775807}}}
 --- {kind: Model, name: chat, spec: {version: v1}}
 --- {kind: LimitPolicy, name: lp, spec: {where: {tenant: [acme]}, limits: [{what: concurrency, amount: 3}]}}
+--- {kind: Budget, name: b, spec: {unit: usd, amount: '12.50', period: month, where: {tenant: [acme]}}}
 --- {kind: Price, name: free, spec: {model: m, input_usd_per_million: '0', output_usd_per_million: '0'}}
 """
 
@@ -49,10 +50,11 @@ async def test_everything_declared_is_in_the_snapshot(resources, keys, key_store
             snapshot.versions,
             snapshot.models,
             snapshot.limit_policies,
+            snapshot.budgets,
             snapshot.prices,
         )
     ]
-    assert names == [["acme"], ["p"], ["v1"], ["chat"], ["lp"], ["free"]]
+    assert names == [["acme"], ["p"], ["v1"], ["chat"], ["lp"], ["b"], ["free"]]
     assert snapshot.keys == (issued.record.entry,)
 
 

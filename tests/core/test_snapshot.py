@@ -1,6 +1,7 @@
 import msgspec
 import pytest
 
+from podium.core.budgets import Budget
 from podium.core.limits import Limit, LimitPolicy
 from podium.core.resources import BackendSpec, Model, Price, Provider, SecretRef, Tenant, Version
 from podium.core.snapshot import KeyEntry, KeySecret, Snapshot, decode_snapshot, encode_snapshot
@@ -10,13 +11,14 @@ SNAPSHOT = Snapshot(
     published_unix_s=1_700_000_000.5,
     keys=(
         KeyEntry(id="abcdefghijkm", tenant="acme", name="ci", secrets=(KeySecret(digest=b"\x00\xff" * 16),)),
-        KeyEntry(id="mkjihgfedcba", tenant="acme", name="", secrets=(), revoked_unix_s=1.0),
+        KeyEntry(id="mkjihgfedcba", tenant="acme", name="", secrets=(), revoked_unix_s=1.0, tier="gold", tags="team=a"),
     ),
     tenants={"acme": Tenant(display_name="Acme")},
     providers={"o": Provider(protocol="openai", base_url="https://a/v1", api_key=SecretRef(env="KEY"))},
     versions={"v": Version(backends=(BackendSpec(provider="o", model="m"),), parameters={"temperature": 0.5})},
     models={"m": Model(version="v", aliases=("default",))},
     limit_policies={"l": LimitPolicy(limits=(Limit(what="concurrency", amount=3),))},
+    budgets={"b": Budget(unit="usd", amount="12.50", period="month", where={"tag:team": ("a*",)})},
     prices={"p": Price(model="m", input_usd_per_million="1", output_usd_per_million="2")},
 )
 
