@@ -190,6 +190,17 @@ async def test_the_place_of_the_first_model_is_free_before_the_second_one_is_ask
     assert (answer.status, answer.header("x-podium-model")) == (200, "n")
 
 
+async def test_who_is_shed_may_go_on_to_another_model(stage):
+    fallback = {"fallbacks": [{"model": "n"}]}
+    await stage.serve(m=stage.model("a", queueing=ONE | {"max_entries": 1}, failure=fallback), n="b")
+    async with AsyncExitStack() as stack:
+        await busy(stage, stack)
+        await stack.enter_async_context(stage.asking())
+        await eventually(lambda: waiting(stage) == [0, 1, 0])
+        answer = await stage.ask()
+        assert (answer.status, answer.header("x-podium-model")) == (200, "n")
+
+
 async def test_whatever_goes_wrong_gives_the_place_back(stage):
     """The stage's end looks at it; one place, so the next one would wait for ever."""
     quick = Timeouts(connect_s=1.0, first_byte_s=0.1, between_bytes_s=0.1, total_s=5.0)

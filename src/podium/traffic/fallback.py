@@ -90,6 +90,8 @@ _CAUSES: dict[Reason | tuple[Reason, int], FallbackCause] = {
     Reason.NO_BACKEND: FallbackCause.DOWN,
     Reason.UPSTREAM_UNREACHABLE: FallbackCause.DOWN,
     Reason.UPSTREAM_BUSY: FallbackCause.RATE_LIMITED,  # our own bound on it
+    Reason.OVERLOADED: FallbackCause.RATE_LIMITED,  # our queue before it
+    Reason.CANNOT_START_IN_TIME: FallbackCause.RATE_LIMITED,
     Reason.UPSTREAM_BROKEN: FallbackCause.DOWN,
     Reason.UPSTREAM_INVALID: FallbackCause.DOWN,
     Reason.UPSTREAM_ERROR: FallbackCause.DOWN,
