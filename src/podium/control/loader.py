@@ -107,6 +107,11 @@ class Loader:
             error=self._error,
         )
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The segments that there were in the last round."""
+        return tuple(segment.source for segment in self._segments)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Load until `stop` is set. Waits longer and longer while database or disk fail."""
         self._positions.clear()  # another process may have loaded since

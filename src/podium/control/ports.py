@@ -9,10 +9,13 @@ from typing import Protocol
 import msgspec
 
 from podium.core.event import Event
+from podium.core.reasons import Reason
 from podium.core.resources import Kind, Resource
 from podium.core.snapshot import KeyEntry
+from podium.economics.budgets.spending import SpendQuery, Spent
 
 __all__ = [
+    "REFUSALS",
     "ApiKeyRecord",
     "Change",
     "KeyStore",
@@ -23,6 +26,9 @@ __all__ = [
     "UsageQuery",
     "UsageRow",
 ]
+
+# What limits and budgets say when they refuse.
+REFUSALS = (Reason.REQUESTS_LIMITED, Reason.TOKENS_LIMITED, Reason.CONCURRENCY_LIMITED, Reason.BUDGET_EXHAUSTED)
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -130,6 +136,15 @@ class Ledger(Protocol):
 
     async def position(self, source: str) -> int:
         """How far `source` was read, bytes; 0 when never."""
+
+    async def sources(self, since_unix_s: float) -> frozenset[str]:
+        """The sources that were read since then."""
+
+    async def spent(self, query: SpendQuery) -> tuple[Spent, ...]:
+        """What exchanges that began in a stretch of time cost, by whose they were."""
+
+    async def last_refusal(self, key_id: str, since_unix_ns: int) -> Event | None:
+        """The last exchange of a key that a limit or a budget refused, of those that began since then."""
 
     async def usage(self, query: UsageQuery) -> tuple[UsageRow, ...]:
         """Sums, largest cost first."""

@@ -17,7 +17,7 @@ from podium.core.errors import Conflict, Unavailable
 from podium.core.event import AttemptRecord, Event
 from podium.core.resources import Kind, Resource, spec_from_builtins
 from podium.core.snapshot import KeyEntry, Snapshot
-from podium.economics.budgets.spending import SPEND_COLUMNS, SpendQuery, Spent
+from podium.economics.budgets.spending import SpendQuery, Spent
 
 __all__ = [
     "MemoryJournals",
@@ -221,19 +221,16 @@ class MemoryLedger(_Switch):
 
 
 def _spent(event: Event, query: SpendQuery) -> Spent:
-    values = {
-        "tenant": event.tenant,
-        "key": event.key_id,
-        "user": event.user,
-        "model": event.model,
-        "tags": event.tags,
-    }
-    bucket_ns = query.bucket_ns
+    bucket_ns, by = query.bucket_ns, query.by
     return Spent(
         event.started_unix_ns // bucket_ns * bucket_ns if bucket_ns else query.start_ns,
-        *(values[column] if column in query.by else "" for column in SPEND_COLUMNS),
-        nanousd=event.cost_nanousd,
-        tokens=event.input_tokens + event.output_tokens,
+        event.tenant if "tenant" in by else "",
+        event.key_id if "key" in by else "",
+        event.user if "user" in by else "",
+        event.model if "model" in by else "",
+        event.tags if "tags" in by else "",
+        event.cost_nanousd,
+        event.input_tokens + event.output_tokens,
     )
 
 

@@ -29,6 +29,7 @@ from podium.control.ports import (
 from podium.core.errors import Conflict
 from podium.core.resources import Resource, Tenant
 from podium.core.snapshot import KeyEntry, KeySecret
+from podium.economics.budgets.spending import SpendQuery
 from podium.testing.events import make_call, make_event
 
 __all__ = ["KeyStoreConformance", "LeaderLeaseConformance", "LedgerConformance", "ResourceStoreConformance"]

@@ -22,10 +22,14 @@ class Ledger:
     def __init__(self):
         self.exchanges = []
         self.behind = False
+        self.alone = True
         self.queries = []
 
     async def caught_up(self):
         return not self.behind
+
+    async def all_here(self):
+        return self.alone
 
     async def spent(self, query):
         self.queries.append(query)
@@ -225,3 +229,13 @@ async def test_accounts_under_another_mark_are_left_alone():
     world.on_pause[1] = lambda: world.book.set_mark(world.clock.unix_ns() + 10**9)
     report = await world.mend()
     assert (report.compared, report.mended, world.settled(ACME)) == (0, 0, [7])
+
+
+async def test_nothing_is_taken_off_while_others_bring_exchanges_in():
+    world = World(all=monthly())
+    world.ledger.alone = False
+    world.ended(ACME, Cost(7, 70), loaded=False)
+    world.ended(OTHER, Cost(3, 30))
+    world.ledger.exchanges.append((world.clock.unix_ns(), OTHER, Cost(2, 2)))
+    report = await world.mend()
+    assert (report.compared, report.mended, world.settled(ACME), world.settled(OTHER)) == (2, 1, [7], [5])

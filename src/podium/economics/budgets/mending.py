@@ -1,8 +1,9 @@
 """One round of the repair: every account of every budget against the ledger, by the rules of `repair`.
 
-Also accounts that the store does not know are made to stand as the ledger says: after a store has lost its data, or a
-gateway that keeps budgets in memory has started anew, what was spent is counted again. Ended periods are compared for
-a day more. What is busy is looked at again, ever less often, until the leases of all that ran at the mark have ended.
+Also accounts that the store does not know are made to stand as the ledger says: after a store has lost its data, what
+was spent is counted again. While others bring exchanges in whose progress is not known, nothing is taken off: what the
+ledger does not have may still come. Ended periods are compared for a day more. What is busy is looked at again, ever
+less often, until the leases of all that ran at the mark have ended.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -202,6 +203,9 @@ class Mender:
 
     async def _correct(self, ready: Sequence[Standing], reading: LedgerReading, tally: _Tally) -> None:
         comparison = compare(ready, reading)
+        if not await self._ledger.all_here():
+            raising = tuple(one for one in comparison.corrections if one.actual > one.expected)
+            comparison = replace(comparison, corrections=raising)
         tally.compared += comparison.compared
         for start in range(0, len(comparison.corrections), _PAGE):
             some = replace(comparison, corrections=comparison.corrections[start : start + _PAGE])

@@ -45,6 +45,9 @@ class SpendLedger(Protocol):
     async def caught_up(self) -> bool:
         """Wait until every exchange that has ended by now is in the ledger; False: it takes too long."""
 
+    async def all_here(self) -> bool:
+        """Whether nobody else brings exchanges in, whose progress is not known: what is missing was not spent then."""
+
     async def spent(self, query: SpendQuery) -> tuple[Spent, ...]:
         """Sums of each group that has any; in no order, and a group may come in several rows that add up."""
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Select, delete, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from podium.control.ports import UsageQuery, UsageRow
+from podium.control.ports import REFUSALS, UsageQuery, UsageRow
 from podium.core.clock import Clock, SystemClock
 from podium.core.event import Event
 from podium.economics.budgets.spending import SpendQuery, Spent
@@ -61,6 +61,25 @@ class SqlLedger:
         statement = select(journal_positions.c.position).where(journal_positions.c.source == source)
         async with self._database.read() as connection:
             return await connection.scalar(statement) or 0
+
+    async def sources(self, since_unix_s: float) -> frozenset[str]:
+        """The sources that were read since then."""
+        recent = journal_positions.c.updated_unix_s >= since_unix_s
+        async with self._database.read() as connection:
+            return frozenset(await connection.scalars(select(journal_positions.c.source).where(recent)))
+
+    async def last_refusal(self, key_id: str, since_unix_ns: int) -> Event | None:
+        """The last exchange of a key that a limit or a budget refused, of those that began since then."""
+        of = exchanges.c
+        statement = (
+            select(exchanges)
+            .where(of.started_unix_ns >= since_unix_ns, of.key_id == key_id, of.reason.in_(REFUSALS))
+            .order_by(of.started_unix_ns.desc())
+            .limit(1)
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(statement)).mappings().first()
+        return None if row is None else event_of(row)
 
     async def usage(self, query: UsageQuery) -> tuple[UsageRow, ...]:
         """Sums, largest cost first. InvalidRequest: `by` names something else."""
