@@ -15,7 +15,8 @@ _log = structlog.get_logger("podium.snapshots")
 class CopiedSnapshots:
     """Publisher (podium.control.snapshots) and source (podium.gateway.follow) where gateways are on many machines.
 
-    The database is the truth. The copy follows it, and is read only while the database has not been seen at all.
+    The database is the truth. The copy follows it, and is read only until the database has told something: while it
+    is away at a start, or while control is still of a version that publishes to the data folder alone.
     """
 
     def __init__(self, truth: SqlSnapshots, copy: SnapshotStore) -> None:
@@ -35,8 +36,8 @@ class CopiedSnapshots:
                 raise
             return stamp
         self._seen = self._seen or stamp is not None
-        self._from_copy = False
-        return stamp
+        self._from_copy = not self._seen
+        return await self._copy.stamp() if self._from_copy else stamp
 
     async def read(self) -> Snapshot:
         """What `stamp` told of. OperatorError: it cannot be used; Unavailable: the database cannot be reached."""
@@ -48,7 +49,7 @@ class CopiedSnapshots:
 
     async def last_revision(self) -> int:
         """The revision that was published last; 0 when there is none."""
-        return await self._truth.last_revision()
+        return max(await self._truth.last_revision(), await self._copy.last_revision())
 
     async def publish(self, snapshot: Snapshot) -> None:
         """Replace what is published; Unavailable or Conflict when it is not."""
