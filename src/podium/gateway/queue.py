@@ -163,9 +163,14 @@ class PoolQueue:
 
     @property
     def limit(self) -> int:
-        """Places that there are; 0 while no backend takes calls."""
+        """Places that there were when last looked; 0 while no backend takes calls."""
         limit = self._admission.limit
         return 0 if limit == _UNBOUNDED else limit
+
+    def places(self, now_ns: int) -> int:
+        """Places that there are; 0 while no backend takes calls."""
+        self._resize(now_ns)
+        return self.limit
 
     def waiting(self, priority: Priority) -> int:
         """How many of a class wait."""

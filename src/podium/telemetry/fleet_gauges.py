@@ -7,6 +7,7 @@ from podium.core.clock import Clock
 from podium.gateway.fleet import Account
 from podium.gateway.pool import Backend, Pool
 from podium.telemetry.process_metrics import ProcessMetrics
+from podium.telemetry.queue_gauges import QueueGauges
 from podium.telemetry.series import OTHER
 from podium.traffic.breaker import Breaker, BreakerState
 
@@ -18,7 +19,7 @@ _STATES = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN:
 
 
 class FleetGauges:
-    """The state of all pools. `pools` returns them by their models."""
+    """The state of all pools, and of the queues before them. `pools` returns them by their models."""
 
     def __init__(self, pools: Callable[[], Mapping[str, Pool]], clock: Clock, *, max_series: int = 2_000) -> None:
         self._pools = pools
@@ -29,6 +30,9 @@ class FleetGauges:
         """Expose them on the page of `metrics`."""
         metrics.labelled_gauge("podium_backend_out", "1: it takes no calls, and why.", (*_BACKEND, "reason"), self._out)
         metrics.labelled_gauge("podium_backend_in_flight", "Calls that run.", _BACKEND, self._in_flight)
+        metrics.labelled_gauge(
+            "podium_backend_limit", "Calls at once that it bears, as found out.", _BACKEND, self._limits
+        )
         metrics.labelled_gauge(
             "podium_backend_breaker_state", "Its breaker: 0 closed, 1 half-open, 2 open.", _BACKEND, self._breakers
         )
@@ -47,6 +51,7 @@ class FleetGauges:
             ("account",),
             self._left_alone,
         )
+        QueueGauges(self._pools, self._clock, max_series=self._max_series).register(metrics)
 
     def _out(self) -> _Values:
         now_ns = self._clock.monotonic_ns()
@@ -62,6 +67,10 @@ class FleetGauges:
         for key, _, backend in self._backends():
             _add(values, key, backend.state.load.in_flight, most=self._max_series, other=(OTHER, OTHER))
         return values
+
+    def _limits(self) -> _Values:
+        found = ((key, limit) for key, _, backend in self._backends() if (limit := backend.state.concurrency))
+        return {key: limit.limit for key, limit in islice(found, self._max_series)}
 
     def _breakers(self) -> _Values:
         found = ((key, breaker) for key, _, backend in self._backends() if (breaker := backend.state.breaker))
