@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from podium.config import Settings
     from podium.core.snapshot import Snapshot
 
-__all__ = ["check_database", "check_journals", "check_models", "check_snapshot", "published_snapshot"]
+__all__ = [
+    "check_database",
+    "check_journals",
+    "check_models",
+    "check_shared_store",
+    "check_snapshot",
+    "published_snapshot",
+]
 
 _MIB = 1 << 20
 _OLD_SEGMENT_S = 900.0
@@ -80,6 +87,41 @@ def _check_postgres(url: str, timeout_s: float) -> Finding:
         text = str(error) or type(error).__name__
         return fail("database", f"PostgreSQL does not answer: {text}", "Is `database.url` right, and the server up?")
     return ok("database", f"PostgreSQL {found} answers")
+
+
+def check_shared_store(settings: "Settings") -> Finding:
+    """The store that gateways share answers in time and lets us run scripts."""
+    name = "shared store"
+    if settings.redis.url is None:
+        return ok(name, "none; each gateway counts for itself")
+    try:
+        from podium.store.redis.look import look_at_store  # noqa: PLC0415 - an extra
+    except ImportError:
+        return fail(name, "redis.url is set, but redis is not installed", "pip install 'podium[redis]'")
+
+    import asyncio  # noqa: PLC0415 - only where used
+
+    seen = asyncio.run(look_at_store(settings.redis))
+    if seen.trouble:
+        return fail(
+            name,
+            f"{seen.trouble}; limits and budgets are at local shares",
+            "Is `redis.url` right, the server up, and may the user run EVAL and EVALSHA?",
+        )
+    text = f"{seen.version} answers in {seen.answer_ms:.1f} ms; {seen.gateways} gateways share it"
+    if seen.policy not in ("noeviction", ""):
+        return warn(
+            name,
+            f"{text}, but it forgets what it pleases when its memory is full (maxmemory-policy {seen.policy})",
+            "Set maxmemory-policy to noeviction: what it forgets is used twice.",
+        )
+    if seen.answer_ms * 4 > settings.redis.timeout_ms:
+        return warn(
+            name,
+            f"{text}, while a call waits {settings.redis.timeout_ms} ms at most",
+            "Put it nearer to the gateways, or raise `redis.timeout_ms`.",
+        )
+    return ok(name, text)
 
 
 def check_journals(settings: "Settings") -> Finding:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from podium.cli._check_backends import check_backends
 from podium.cli._check_processes import check_control, check_gateway
-from podium.cli._check_stores import check_database, check_journals, check_models, check_snapshot
+from podium.cli._check_stores import check_database, check_journals, check_models, check_shared_store, check_snapshot
 from podium.cli._finding import Finding, Status, fail, ok, warn
 from podium.core.errors import PodiumError
 
@@ -50,6 +50,7 @@ def examine(place: "Place", model: str | None = None) -> Iterator[Finding]:
         ("disk space", _check_disk_space),
         ("models", check_models),
         ("database", check_database),
+        ("shared store", check_shared_store),
         ("snapshot", check_snapshot),
         ("journal", check_journals),
         ("gateway", check_gateway),

@@ -30,10 +30,10 @@ from podium.store.redis.errors import StoreTrouble, StoreUnavailable
 from podium.store.redis.figures import Figures
 from podium.store.redis.settings import RedisSettings
 
-__all__ = ["RedisClient", "forbids"]
+__all__ = ["PROBE", "RedisClient", "forbids"]
 
 _LARGEST_BATCH = 128  # scripts take a server 10 ms then: several batches end within the usual time limit
-_PROBE: Command = ("EVAL", "return redis.call('TIME')", 0)  # shows that scripts may run, and tells the time
+PROBE: Command = ("EVAL", "return redis.call('TIME')", 0)  # shows that scripts may run, and tells the time
 # Of a command that was renamed away; and from inside of a script, before and since Redis 7.
 _FORBIDDEN = ("unknown command", "Unknown Redis command", "can't run this command", "ACL failure in script")
 _CANNOT = ("MISCONF", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "BUSY", "UNKILLABLE", "MOVED", "ASK", "TRYAGAIN")
@@ -189,7 +189,7 @@ class RedisClient:
         """True when the store answers in time and lets us run scripts; else the circuit knows why not."""
         sent_us = time.monotonic_ns() // 1000
         async with asyncio.timeout(self._timeout_s):
-            (answer,) = await connection.exchange((_PROBE,))
+            (answer,) = await connection.exchange((PROBE,))
         if isinstance(answer, ResponseError):
             if not forbids(answer):
                 raise answer
