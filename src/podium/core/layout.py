@@ -33,6 +33,11 @@ class DataFolder:
         return self.path / "snapshot.bin"
 
     @property
+    def budgets_file(self) -> Path:
+        """What the ledger knows was spent of budgets, sealed with an HMAC."""
+        return self.path / "budgets.bin"
+
+    @property
     def journals(self) -> Path:
         """One folder of segments for each gateway."""
         return self.path / "journal"

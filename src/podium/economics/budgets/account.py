@@ -134,6 +134,22 @@ class Account:
         self.mended_ns = max(self.mended_ns, self.mark_ns)
         return self._crossings() if self.settled >= self._alert_at else ()
 
+    def learn(self, start_ns: int, amount: int) -> tuple[Crossing, ...]:
+        """Hear that at least this much was settled in the part that begins then; the soft marks that this reached."""
+        if self._buckets is None:
+            more = amount - self.settled
+            if more <= 0:
+                return ()
+            self._before += more
+        else:
+            bucket = start_ns // self.charge.bucket_ns
+            more = amount - self._buckets.get(bucket, 0)
+            if more <= 0 or not self.latest - self.charge.buckets <= bucket <= self.latest:
+                return ()
+            self._buckets[bucket] = amount
+        self.settled += more
+        return self._crossings() if self.settled >= self._alert_at else ()
+
     def standing(self) -> Standing:
         """How it stands."""
         return Standing(

@@ -241,6 +241,12 @@ class Book:
             crossings += reached or ()
         return tuple(applied), tuple(crossings)
 
+    def learn(self, charge: Charge, start_ns: int, amount: int, unix_ns: int) -> tuple[Crossing, ...]:
+        """Hear that at least this much was settled in an account, in the part of it that begins at `start_ns`."""
+        if charge.key not in self._accounts and len(self._accounts) > self._max_accounts:
+            self._make_room(unix_ns)
+        return self._account(charge, unix_ns, rebind=False).learn(start_ns, amount)
+
     def _end(self, reservation_id: bytes, event: ReservationEvent, fact: Cost | None) -> Settlement:
         held = self._held.get(reservation_id) or self._ended.get(reservation_id)
         if held is None:
