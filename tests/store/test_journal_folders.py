@@ -93,3 +93,25 @@ async def test_deleting_twice_and_reading_what_is_gone(gateway):
     await folders.delete("gateway-0/00000000000000000001")
     with pytest.raises(FileNotFoundError):
         await folders.read("gateway-0/00000000000000000001", 0, 10)
+
+
+async def test_one_reader_at_a_time_has_a_folder_and_another_gets_it_when_it_is_given_back(gateway):
+    (gateway / CLOSED).write_bytes(segment_header(1) + b"".join(frame(one) for one in records(1)))
+    first, second = (JournalFolders(gateway.parent, alone=True) for _ in range(2))
+    assert len(await first.segments()) == 1
+    assert await second.segments() == ()
+    assert (await first.take(), await second.take()) == (True, False)
+    first.give_back()
+    assert len(await second.segments()) == 1
+    assert await first.segments() == ()
+    second.give_back()
+
+
+async def test_a_folder_that_is_not_there_yet_is_taken_once_it_is(tmp_path):
+    folders = JournalFolders(tmp_path / "journal", alone=True)
+    assert not await folders.take()
+    assert await folders.segments() == ()
+    (tmp_path / "journal" / "gateway").mkdir(parents=True)
+    assert await folders.take()
+    folders.give_back()
+    folders.give_back()  # a second time does nothing
