@@ -47,6 +47,7 @@ class Exchange:
     hedges = 0
     fallbacks = 0
     trail: tuple[AttemptRecord, ...] = ()
+    tags = ""
 
     def __init__(self, endpoint: str, *, request_id: str, started_unix_ns: int, started_at_ns: int) -> None:
         self.endpoint = endpoint
@@ -107,4 +108,5 @@ class Exchange:
             self.hedges,
             self.fallbacks,
             self.trail,
+            self.tags,
         )

@@ -5,10 +5,12 @@ is waited for.
 """
 
 from collections.abc import Awaitable
+from functools import lru_cache
 
 from podium.core.clock import Clock
 from podium.core.errors import BudgetExhausted, RateLimited
 from podium.core.exchange import Exchange
+from podium.core.tags import parse_tags
 from podium.economics.budgets import values as budgeting
 from podium.economics.budgets.estimate import estimate_cost
 from podium.economics.budgets.rules import Payer
@@ -77,7 +79,8 @@ class Admitter:
         outcome.grant, outcome.limits = taken, self.limits
 
     def _reserve(self, exchange: Exchange, request: Request, world: World, outcome: Outcome) -> Awaitable[None] | None:
-        payer = Payer(exchange.tenant, exchange.key_id, exchange.user, exchange.model)
+        tags = _tag_pairs(exchange.tags) if exchange.tags else ()
+        payer = Payer(exchange.tenant, exchange.key_id, exchange.user, exchange.model, tags)
         charges = world.budgets.charges(payer, exchange.started_unix_ns)
         if not charges:
             return None
@@ -129,6 +132,11 @@ class Admitter:
             self.limits.settle(grant, facts, self._clock.monotonic_ns())
         if outcome.reserved:
             self.budgets.settle(exchange.id, Cost(exchange.cost_nanousd, usage.total_tokens))
+
+
+@lru_cache(maxsize=4096)
+def _tag_pairs(tags: str) -> tuple[tuple[str, str], ...]:
+    return tuple(parse_tags(tags).items())
 
 
 def _dimensions(exchange: Exchange, caller: Caller, principal: Principal) -> Dimensions:

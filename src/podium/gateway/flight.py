@@ -84,7 +84,7 @@ class Flight:
         world = self._world()
         principal = self._identify(exchange, caller, world)
         face = face_of(exchange.endpoint)
-        stages.check_head(exchange, caller)
+        stages.check_head(exchange, caller, principal)
         body = caller.body
         if body is None:
             body = await caller.read_body()

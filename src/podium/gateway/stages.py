@@ -14,6 +14,7 @@ from podium.core.errors import (
 from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
 from podium.core.snapshot import KeyEntry
+from podium.core.tags import merge_tags
 from podium.gateway.faces import Face, Request
 from podium.gateway.pool import Pool
 from podium.gateway.ports import Caller
@@ -25,6 +26,7 @@ __all__ = ["check_head", "choose_pool", "identify", "model_not_found", "permit",
 
 _MAX_USER_CHARACTERS = 128
 _TIMEOUT_HEADER = b"x-podium-timeout-ms"
+_TAGS_HEADER = b"x-podium-tags"
 _MAX_TIMEOUT_DIGITS = 8
 _KEY_HINT = "Send `Authorization: Bearer pk_…`; `podium keys create` makes a key."
 _KEY_MESSAGES = {
@@ -75,8 +77,12 @@ def permit_endpoint(principal: Principal, endpoint: str) -> None:
     principal.endpoints.add(endpoint)
 
 
-def check_head(exchange: Exchange, caller: Caller) -> None:
+def check_head(exchange: Exchange, caller: Caller, principal: Principal) -> None:
     """What the headers say of the call; InvalidRequest, UnsupportedMediaType."""
+    exchange.tags = principal.entry.tags
+    given = caller.headers.get(_TAGS_HEADER)
+    if given is not None:
+        exchange.tags = _tags(exchange.tags, given)
     wanted_ms = caller.headers.get(_TIMEOUT_HEADER)
     if wanted_ms is not None:
         exchange.timeout_s = _timeout_s(wanted_ms)
@@ -94,6 +100,13 @@ def read(exchange: Exchange, body: bytes, face: Face) -> Request:
     exchange.stream = request.stream is True and exchange.endpoint != "embeddings"
     exchange.user = (request.safety_identifier or request.user or "")[:_MAX_USER_CHARACTERS]
     return request
+
+
+def _tags(own: str, given: bytes) -> str:
+    try:
+        return merge_tags(own, given.decode("latin-1"))
+    except ValueError as error:
+        raise InvalidRequest(f"`{_TAGS_HEADER.decode()}`: {error}.") from None
 
 
 def _timeout_s(wanted_ms: bytes) -> float:
