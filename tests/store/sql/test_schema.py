@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from podium.core.errors import OperatorError, Unavailable
 from podium.store.sql.ledger import SqlLedger
-from podium.store.sql.schema import SchemaState
+from podium.store.sql.schema import SchemaState, upgrade
 from podium.store.sql.tables import metadata
 from podium.testing.events import make_event
 
@@ -79,6 +79,18 @@ async def test_a_migration_that_fails_leaves_nothing_behind(bare, monkeypatch):
             await bare.migrate()
     assert await bare.check() is SchemaState.EMPTY
     assert await bare.migrate() is True
+
+
+async def test_a_step_that_the_database_refuses_is_told_and_taken_back(bare):
+    await run(bare, "CREATE TABLE usage_hours (theirs INTEGER)")
+    with pytest.raises(
+        OperatorError, match=r"cannot be brought to this version's: .*usage_hours.* already exists"
+    ) as raised:
+        async with bare.write() as connection:
+            await connection.run_sync(upgrade)
+    assert "nothing was changed" in raised.value.hint
+    await run(bare, "DROP TABLE usage_hours")
+    assert await bare.check() is SchemaState.EMPTY
 
 
 async def test_tables_of_somebody_else_are_not_touched(bare):

@@ -4,6 +4,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
 from podium.core.errors import OperatorError
 from podium.store.sql.tables import metadata
@@ -86,9 +87,25 @@ def _config() -> "Config":
 
 
 def upgrade(connection: Connection) -> None:
-    """Run what is missing, inside the transaction that `connection` is in."""
+    """Run what is missing, inside the transaction that `connection` is in. OperatorError: the database refuses it."""
     from alembic import command  # noqa: PLC0415 - as above
 
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except DBAPIError as error:
+        if not _refused(error):
+            raise
+        raise OperatorError(
+            f"the database's schema cannot be brought to this version's: {str(error.orig).splitlines()[0]}",
+            hint="nothing was changed, and the version before can run on: mend what the database complains about,"
+            " then start this version again",
+        ) from error
+
+
+def _refused(error: DBAPIError) -> bool:
+    """The database understood a step and will not do it; otherwise it could not be asked."""
+    if isinstance(error, ProgrammingError | IntegrityError):
+        return True
+    return getattr(error.orig, "sqlite_errorname", "") == "SQLITE_ERROR"
