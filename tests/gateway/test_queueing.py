@@ -146,6 +146,7 @@ async def test_what_cannot_end_in_time_is_not_begun(stage):
         (" Critical ", [{"highest": "critical"}], "critical"),
         (None, [{"highest": "critical"}], "standard"),
         (None, [{"tenants": ["te*"], "highest": "batch"}], "batch"),
+        (None, [{"tiers": ["free"], "highest": "batch"}], "standard"),
         ("critical", [{"tenants": ["other"], "highest": "critical"}], "standard"),
         ("critical", [{"keys": [TEST_KEY.id], "highest": "critical"}, {"highest": "batch"}], "critical"),
     ],
@@ -158,6 +159,21 @@ async def test_classes_are_asked_for_and_allowed(stage, asked, rules, found):
         await stack.enter_async_context(stage.asking(headers=headers))
         await eventually(lambda: sum(waiting(stage)) == 1)
         assert stage.queue().waiting(Priority(found)) == 1
+
+
+async def test_a_tier_may_say_which_class_is_allowed(stage):
+    rules = [{"tiers": ["gold"], "highest": "critical"}]
+    await stage.serve(m=stage.model("a", queueing=ONE | {"priorities": rules}))
+    snapshot = stage.gateway.follower.current.snapshot
+    for tier in ("gold", "silver"):
+        entry = msgspec.structs.replace(snapshot.keys[0], tier=tier)
+        stage.gateway.follower.install(msgspec.structs.replace(snapshot, keys=(entry,)))
+        async with AsyncExitStack() as stack:
+            await busy(stage, stack)
+            await stack.enter_async_context(stage.asking(headers={"x-podium-priority": "critical"}))
+            await eventually(lambda: sum(waiting(stage)) == 1)
+            assert stage.queue().waiting(Priority.CRITICAL) == (tier == "gold")
+        await eventually(lambda: not stage.gateway.in_flight)
 
 
 async def test_a_class_that_does_not_exist_is_an_error_that_names_the_others(stage):

@@ -18,7 +18,7 @@ def table(*rules, **spec):
 
 @given(asked=PRIORITIES | st.none(), highest=PRIORITIES)
 def test_nobody_gets_a_higher_class_than_is_allowed_nor_than_was_asked_for(asked, highest):
-    found = table(PriorityRule(highest=highest)).priority(asked, "t", "k")
+    found = table(PriorityRule(highest=highest)).priority(asked, tenant="t", key="k", tier="")
     wanted = asked or Priority.STANDARD
     assert RANKS[found] == max(RANKS[wanted], RANKS[highest])
 
@@ -29,12 +29,20 @@ def test_the_first_rule_that_matches_all_of_its_patterns_counts():
         PriorityRule(tenants=("ab", "c"), highest="batch"),
     )
     found = {
-        (tenant, key): str(rules.priority(Priority.CRITICAL, tenant, key))
+        (tenant, key): str(rules.priority(Priority.CRITICAL, tenant=tenant, key=key, tier=""))
         for tenant in ("a", "ab", "c", "d")
         for key in ("k1", "k2")
     }
     assert {who for who, priority in found.items() if priority == "critical"} == {("a", "k1"), ("ab", "k1")}
     assert {who for who, priority in found.items() if priority == "batch"} == {("ab", "k2"), ("c", "k1"), ("c", "k2")}
+
+
+def test_tiers_may_be_named():
+    rules = table(
+        PriorityRule(tiers=("gold", "gold-*"), highest="critical"), PriorityRule(tiers=("none",), highest="batch")
+    )
+    found = [rules.priority(Priority.CRITICAL, tenant="t", key="k", tier=tier) for tier in ("gold-1", "silver", "none")]
+    assert found == ["critical", "standard", "batch"]
 
 
 def test_who_has_no_weight_has_one():

@@ -204,6 +204,7 @@ class PriorityRule(Strict, frozen=True, kw_only=True):
 
     tenants: Annotated[Patterns, Meta(description="Names of tenants; `*` matches any run of characters.")] = ("*",)
     keys: Annotated[Patterns, Meta(description="Ids of keys; with `*`.")] = ("*",)
+    tiers: Annotated[Patterns, Meta(description="Tiers of keys, else of their tenants; with `*`.")] = ("*",)
     highest: Annotated[
         Priority, Meta(description="The highest class that they may ask for; with `batch` it is their only one.")
     ]

@@ -29,6 +29,7 @@ from podium.gateway.trail import answer_headers
 from podium.gateway.turns import PRIORITY_HEADER, read_priority
 from podium.gateway.world import World
 from podium.traffic.balancing.ports import CallFacts
+from podium.traffic.queueing.fair_queue import Priority
 from podium.traffic.retry import RetryDecision, may_retry
 from podium.wire.openai import Change
 
@@ -122,17 +123,11 @@ class Call:
         """The same, holding one of the pool's places; Overloaded or RateLimited when there is none in time."""
         asked = self.caller.headers.get(PRIORITY_HEADER)
         priority = None if asked is None else read_priority(asked)
-        exchange, clock, attempts = self.exchange, self.clock, self.outcome.attempts
+        clock, attempts = self.clock, self.outcome.attempts
         began_ns, called, served = clock.monotonic_ns(), len(attempts), False
         if not queue.try_enter(began_ns):
-            tenant, turns, came_ns = exchange.tenant, queue.turns, began_ns
-            turn = Turn(
-                tenant,
-                self._start_by_ns(queue, came_ns),
-                turns.priority(priority, tenant, exchange.key_id),
-                turns.weight(tenant),
-            )
-            await queue.wait(turn, clock, self._loop, self._random)
+            came_ns = began_ns
+            await queue.wait(self._turn(queue, priority, came_ns), clock, self._loop, self._random)
             began_ns = clock.monotonic_ns()
             self._queued_ns += began_ns - came_ns
         try:
@@ -141,6 +136,13 @@ class Call:
         finally:
             now_ns = clock.monotonic_ns()
             queue.leave(now_ns, worked=len(attempts) > called, served_ns=now_ns - began_ns if served else 0)
+
+    def _turn(self, queue: PoolQueue, asked: Priority | None, now_ns: int) -> Turn:
+        tenant, key, turns = self.exchange.tenant, self.exchange.key_id, queue.turns
+        entry = self._world.key(key)
+        tier = "" if entry is None else self._world.principal(entry).tier
+        priority = turns.priority(asked, tenant=tenant, key=key, tier=tier)
+        return Turn(tenant, self._start_by_ns(queue, now_ns), priority, turns.weight(tenant))
 
     def _start_by_ns(self, queue: PoolQueue, now_ns: int) -> int:
         """When it has to begin to be done in time, as far as a time is set."""

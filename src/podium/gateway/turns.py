@@ -28,19 +28,20 @@ class TurnTable:
     def __init__(self, spec: Queueing) -> None:
         self._weights = spec.weights
         self._rules = [
-            (name_patterns(rule.tenants), name_patterns(rule.keys), Priority(rule.highest)) for rule in spec.priorities
+            (name_patterns(rule.tenants), name_patterns(rule.keys), name_patterns(rule.tiers), Priority(rule.highest))
+            for rule in spec.priorities
         ]
 
     def weight(self, tenant: str) -> int:
         """The tenant's share within a class."""
         return self._weights.get(tenant, 1)
 
-    def priority(self, asked: Priority | None, tenant: str, key_id: str) -> Priority:
+    def priority(self, asked: Priority | None, *, tenant: str, key: str, tier: str) -> Priority:
         """The class of an exchange: what was asked for, or the highest allowed one if that is lower."""
-        return max(asked or Priority.STANDARD, self._highest(tenant, key_id), key=_CLASSES.index)
+        return max(asked or Priority.STANDARD, self._highest(tenant, key, tier), key=_CLASSES.index)
 
-    def _highest(self, tenant: str, key_id: str) -> Priority:
-        for tenants, keys, highest in self._rules:
-            if tenants.matches(tenant) and keys.matches(key_id):
+    def _highest(self, tenant: str, key: str, tier: str) -> Priority:
+        for tenants, keys, tiers, highest in self._rules:
+            if tenants.matches(tenant) and keys.matches(key) and tiers.matches(tier):
                 return highest
         return Priority.STANDARD
