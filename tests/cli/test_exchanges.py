@@ -19,7 +19,7 @@ def recorded(house):
         make_event(id=b"\2" * 16, request_id="twice", tenant="bob"),
         make_event(
             request_id="refused", status=429, reason="requests_limited", fault="caller", attempts=0, version="",
-            upstream_ns=-1, first_byte_ns=-1
+            upstream_ns=-1, first_byte_ns=-1, tags="project=shop,team=a"
         ),
     )  # fmt: skip
 
@@ -57,6 +57,7 @@ def test_an_exchange_without_a_call_says_so(podium, recorded):
 
     assert "served by  nobody\n" in out
     assert "ended      429 requests_limited (fault: caller)\n" in out
+    assert "tags       project=shop, team=a\n" in out
     assert out.endswith("It made no call.\n")
 
 

@@ -63,6 +63,7 @@ def _print(exchange: "ExchangeView") -> None:
         ("request", exchange.request_id),
         ("started", moment_text(exchange.started_unix_s)),
         ("caller", f"{exchange.tenant}, key {exchange.key_id}"),
+        *([("tags", exchange.tags.replace(",", ", "))] if exchange.tags else []),
         ("asked for", f"{exchange.model} ({exchange.endpoint}{', streamed' if exchange.stream else ''})"),
         ("served by", _served_by(exchange)),
         ("ended", f"{exchange.status} {exchange.reason}{_whose_fault(exchange.fault)}"),

@@ -58,6 +58,7 @@ class ExchangeView(msgspec.Struct, frozen=True, kw_only=True):
     gateway: Annotated[str, Meta(description="Name of the gateway process.")]
     tenant: str
     key_id: str
+    tags: Annotated[str, Meta(description="Of key and request: `name=value,name=value`, sorted by name.")]
     endpoint: str
     model: Annotated[str, Meta(description="The public name that the caller asked for.")]
     served_model: Annotated[str, Meta(description="The model that answered, when it is another one; else empty.")]
