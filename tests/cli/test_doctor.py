@@ -119,6 +119,13 @@ def test_a_snapshot_is_opened_and_its_seal_checked(examine, data):
     assert examine(code=1)["snapshot"]["status"] == "fail"
 
 
+def test_a_snapshot_sealed_with_the_secret_that_is_set_is_opened(examine, data):
+    key = derive_secret(b"\xaa" * 32, "snapshot")
+    write_snapshot(data.snapshot_file, key, Snapshot(revision=7, published_unix_s=time.time()))
+    found = examine(env={"PODIUM_IDENTITY_ROOT_SECRET": "aa" * 32})["snapshot"]
+    assert found["text"].startswith("revision 7, ")
+
+
 def test_damaged_and_old_journals_are_warned_of(examine, data):
     folder = data.journals / "gateway-0"
     folder.mkdir(parents=True)

@@ -164,7 +164,8 @@ def published_snapshot(settings: "Settings") -> "Snapshot | None":
     from podium.store.snapshot_file import read_snapshot  # noqa: PLC0415
 
     path = settings.data.snapshot_file
-    root = _root_secret(settings.data.secret_file)
+    given = settings.identity.root_secret
+    root = _root_secret(settings.data.secret_file) if given is None else bytes.fromhex(given)
     return None if root is None or not path.exists() else read_snapshot(path, derive_secret(root, "snapshot"))
 
 
