@@ -8,6 +8,7 @@ import msgspec
 from podium.core.errors import MethodNotAllowed, NotFound, PodiumError
 from podium.web.http1.message import Message
 from podium.web.probes import Probes, probe_paths
+from podium.web.standings import STANDINGS_PATH, StandingsPath
 
 __all__ = ["ProbeSurface"]
 
@@ -17,8 +18,9 @@ _JSON = b"content-type: application/json\r\n"
 class ProbeSurface:
     """Answers `/healthz`, `/readyz` and `/metrics` of one process (podium.web.http1.connection.Handler)."""
 
-    def __init__(self, probes: Probes) -> None:
+    def __init__(self, probes: Probes, standings: StandingsPath | None = None) -> None:
         self._probes = probe_paths(probes)
+        self._standings = standings
 
     def __call__(self, message: Message) -> Coroutine[Any, Any, None]:
         """What answers `message` when it is run."""
@@ -26,7 +28,9 @@ class ProbeSurface:
 
     async def _answer(self, message: Message) -> None:
         probe = self._probes.get(message.path)
-        if probe is None:
+        if self._standings is not None and message.path.startswith(STANDINGS_PATH):
+            self._standings(message)
+        elif probe is None:
             self.refuse(message, NotFound("Only /healthz, /readyz and /metrics are here."))
         elif message.method not in {b"GET", b"HEAD"}:
             error = MethodNotAllowed("Only GET and HEAD are methods of this path.", allowed=("GET", "HEAD"))

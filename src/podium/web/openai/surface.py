@@ -13,6 +13,7 @@ from podium.gateway.flight import Flight
 from podium.web.http1.message import Message
 from podium.web.openai.models import list_models, one_model
 from podium.web.probes import Probes, probe_paths
+from podium.web.standings import STANDINGS_PATH, StandingsPath
 
 __all__ = ["ROUTES", "OpenAiSurface"]
 
@@ -39,9 +40,18 @@ ROUTES: tuple[tuple[str, str], ...] = (
 class OpenAiSurface:
     """Answers every message of the data plane's server (podium.web.http1.connection.Handler)."""
 
-    def __init__(self, flight: Flight, *, probes: Probes, sampler: Sampler, clock: Clock) -> None:
+    def __init__(
+        self,
+        flight: Flight,
+        *,
+        probes: Probes,
+        sampler: Sampler,
+        clock: Clock,
+        standings: StandingsPath | None = None,
+    ) -> None:
         self._flight = flight
         self._probes = probe_paths(probes)
+        self._standings = standings
         self._sampler = sampler
         self._clock = clock
 
@@ -60,6 +70,8 @@ class OpenAiSurface:
             await self._models(message)
         elif (probe := self._probes.get(path)) is not None and method in {b"GET", b"HEAD"}:
             probe(message)
+        elif self._standings is not None and path.startswith(STANDINGS_PATH):
+            self._standings(message)
         else:
             exchange = self._exchange("other", message)
             shown = path[:200].decode("latin-1")
