@@ -7,16 +7,14 @@ import asyncio
 import json
 import os
 import time
-from collections import Counter
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack
 
 import pytest
 
-from podium.testing.load import Load
 from podium.testing.postgres_server import PostgresServer
 from podium.testing.simulator_process import SimulatorProcess
 from podium.testing.site import Site
-from podium.testing.waiting import eventually
+from podium.testing.unharmed import true_in_a_thread, unharmed_callers
 
 pytestmark = pytest.mark.scenario
 
@@ -29,12 +27,6 @@ PATIENCE = {
     "PODIUM_DATABASE_STATEMENT_TIMEOUT_S": "1",
 }
 ANSWERED_WITHIN_S = 6.0
-CALL_WITHIN_S = 1.0  # a call takes a few milliseconds here, and asks no database
-INPUT_NANOUSD, OUTPUT_NANOUSD = 150, 600
-COUNTED = "SELECT request_id FROM exchanges WHERE endpoint = 'chat.completions' AND key_id = $1"
-SUMS = """SELECT sum(exchanges)::int, sum(errors)::int, sum(input_tokens)::int, sum(output_tokens)::int,
-          sum(cost_nanousd)::bigint FROM usage_hours WHERE key_id = $1 AND model = 'm'"""
-
 # Above 1 MiB, so that a server that may not make files larger can add nothing.
 GROW = """INSERT INTO exchanges SELECT grown.* FROM (SELECT * FROM exchanges LIMIT 1) one, generate_series(1, 6000) n,
           jsonb_populate_record(null::exchanges, to_jsonb(one) || jsonb_build_object(
@@ -61,58 +53,16 @@ def site(postgres, tmp_path_factory):
         yield site
 
 
-def recorded(postgres, key_id):
-    """Request ids in the ledger, as often as they are there."""
-    return Counter(row[0] for row in postgres.execute(COUNTED, key_id))
-
-
 def journal_bytes(site):
     """What gateways wrote that the ledger may not have yet."""
     return sum(path.stat().st_size for path in site.control.data.glob("journal/*/*") if path.is_file())
 
 
-async def true_in_a_thread(condition, *, timeout_s):
-    """Return when the condition holds, which is asked beside the load."""
-
-    def wait():
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-    await asyncio.to_thread(wait)
-
-
-async def some_more(load, exchanges=20):
-    before = len(load.served)
-    await eventually(lambda: len(load.served) >= before + exchanges, timeout_s=10)
-
-
-@asynccontextmanager
-async def callers_unharmed(site, postgres, name):
-    """A load from before the fault until after it; everything that it saw is in the ledger once, at its price."""
-    key_id, key = await asyncio.to_thread(site.new_key, name)
-    async with Load(site.gateways[0].port, key, model="m", name=name) as load:
-        await some_more(load)
-        yield load, key_id
-        await some_more(load)
-    assert load.refused == 0
-    assert {(one.whole, one.status) for one in load.seen} == {(True, 200)}
-    assert max(one.took_s for one in load.seen) < CALL_WITHIN_S
-    wanted = {one.request_id for one in load.seen}
-    # The loader tries again after 15 s at most.
-    await true_in_a_thread(lambda: wanted <= recorded(postgres, key_id).keys(), timeout_s=30)
-    assert await asyncio.to_thread(recorded, postgres, key_id) == Counter(wanted)
-    inputs, outputs = sum(one.input_tokens for one in load.seen), sum(one.output_tokens for one in load.seen)
-    cost = inputs * INPUT_NANOUSD + outputs * OUTPUT_NANOUSD
-    assert await asyncio.to_thread(postgres.execute, SUMS, key_id) == [(len(load.seen), 0, inputs, outputs, cost)]
-
-
-async def check_while_it_lasts(site, load, *, refuses=True):
+async def check_while_it_lasts(site, callers, *, refuses=True):
     """Until the fault's time is over: readiness is green, calls are answered, operators are told 503 in time."""
     until = time.monotonic() + FAULT_S
     while time.monotonic() < until:
-        await some_more(load)
+        await callers.some_more()
         assert await asyncio.to_thread(site.gateways[0].status, "/readyz") == 200
         started = time.monotonic()
         status, text = await asyncio.to_thread(site.admin, "POST", "/admin/v1/keys", {"tenant": "default", "name": "x"})
@@ -142,11 +92,11 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_callers_do_not_notice_that_postgresql_is_down(site, postgres, fault):
     begin, end = FAULTS[fault]
-    async with callers_unharmed(site, postgres, fault) as (load, _):
+    async with unharmed_callers(site, postgres, fault) as callers:
         await asyncio.to_thread(begin, postgres)
         try:
             before = journal_bytes(site)
-            await check_while_it_lasts(site, load)
+            await check_while_it_lasts(site, callers)
             assert journal_bytes(site) > before  # they pile up
         finally:
             await asyncio.to_thread(end, postgres)
@@ -154,28 +104,28 @@ async def test_callers_do_not_notice_that_postgresql_is_down(site, postgres, fau
 
 
 async def test_connections_that_break_again_and_again_are_opened_again(site, postgres):
-    async with callers_unharmed(site, postgres, "breaks") as (load, _):
+    async with unharmed_callers(site, postgres, "breaks") as callers:
         until = time.monotonic() + FAULT_S
         while time.monotonic() < until:
             await asyncio.to_thread(postgres.end_connections)
-            await some_more(load)
+            await callers.some_more()
         await check_operators_are_back(site)
 
 
 async def test_another_server_takes_over_on_the_same_port(site, postgres):
-    async with callers_unharmed(site, postgres, "over") as (load, _):
+    async with unharmed_callers(site, postgres, "over") as callers:
         await asyncio.to_thread(postgres.restart)
-        await some_more(load)
+        await callers.some_more()
         await check_operators_are_back(site)
 
 
 async def test_a_full_disk_of_the_database_holds_up_the_ledger_and_nobody_else(site, postgres):
-    async with callers_unharmed(site, postgres, "full") as (load, key_id):
-        await true_in_a_thread(lambda: recorded(postgres, key_id), timeout_s=10)
+    async with unharmed_callers(site, postgres, "full") as callers:
+        await true_in_a_thread(callers.recorded, timeout_s=10)
         await asyncio.to_thread(postgres.execute, GROW)
         await asyncio.to_thread(postgres.fill_disk)
         try:
-            await check_while_it_lasts(site, load, refuses=False)
+            await check_while_it_lasts(site, callers, refuses=False)
             _, status = await asyncio.to_thread(site.admin, "GET", "/admin/v1/status")
             assert json.loads(status)["loader"]["error"]
             assert json.loads(status)["loader"]["lag_bytes"] > 0

@@ -15,10 +15,10 @@ import httpx
 
 from podium.testing.processes import Installation, PodiumProcess, free_port
 
-__all__ = ["INPUT_USD", "OUTPUT_USD", "Site", "stores_environment"]
+__all__ = ["INPUT_NANOUSD", "OUTPUT_NANOUSD", "Site", "stores_environment"]
 
-# Dollars for a million tokens, which are thousandths of nano-dollars for one.
-INPUT_USD, OUTPUT_USD = "0.15", "0.60"
+# What a token of a declared model costs; a thousandth of it in dollars is what a million of them do.
+INPUT_NANOUSD, OUTPUT_NANOUSD = 150, 600
 
 _PATIENCE_S = 40.0
 _POLL_S = 0.02
@@ -105,7 +105,10 @@ class Site:
 
     def declare_model(self, upstream_url: str, *documents: dict[str, Any], model: str = "m") -> None:
         """Apply a model with one provider and a price, and what else there is; it is served within two seconds."""
-        price = {"input_usd_per_million": INPUT_USD, "output_usd_per_million": OUTPUT_USD}
+        price = {
+            "input_usd_per_million": str(INPUT_NANOUSD / 1000),
+            "output_usd_per_million": str(OUTPUT_NANOUSD / 1000),
+        }
         backend = {"provider": model, "model": "scripted"}
         self.declare(
             {"kind": "Provider", "name": model, "spec": {"protocol": "openai", "base_url": upstream_url}},
@@ -136,6 +139,15 @@ class Site:
             return httpx.get(url, headers=headers, timeout=5, trust_env=False).status_code
         except httpx.TransportError:
             return 0
+
+    def metric(self, name: str, number: int = 0) -> float:
+        """A gateway's metric that has no labels; -1.0 while it does not tell."""
+        try:
+            text = httpx.get(f"http://127.0.0.1:{self.gateways[number].port}/metrics", timeout=5, trust_env=False).text
+        except httpx.TransportError:
+            return -1.0
+        lines = (line.split() for line in text.splitlines())
+        return next((float(words[1]) for words in lines if words[:1] == [name]), -1.0)
 
     def _start(self, installation: Installation, command: str, suffix: str = "") -> PodiumProcess:
         folder = installation.folder
