@@ -63,7 +63,7 @@ async def open_shared(
             Members(
                 client, scripts, gateway, ttl_s=settings.member_ttl_s, expected=settings.expected_gateways
             ) as members,
-            SharedLimits(client, limiter, members, clock, local=local) as limits,
+            SharedLimits(client, limiter, members, clock, local=local, quota_leases=settings.quota_leases) as limits,
             SharedBudgets(client, store, members, clock, crossed=crossed) as budgets,
         ):
             yield Shared(
@@ -110,6 +110,13 @@ def register_shared_gauges(metrics: ProcessMetrics, shared: Shared) -> None:
             ("budgets", "refused"): budgets.refused_here,
         },
     )
+    if (quotas := limits.quotas) is not None:
+        metrics.labelled_gauge(
+            "podium_shared_store_quota_decisions",
+            "Decisions since the start: out of slices taken ahead, or by asking the store.",
+            ("by",),
+            lambda: {("slice",): quotas.granted, ("store",): quotas.missed},
+        )
     for name, help_text, read in (
         ("calls", "Calls that were answered.", lambda: figures.calls),
         ("round_trips", "Round trips; one may carry many calls.", lambda: figures.round_trips),

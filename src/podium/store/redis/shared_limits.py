@@ -7,6 +7,7 @@ Rules
 3. Ends are told without anybody waiting, before whatever is asked for later. One that cannot be told for a lease is
    given up: by then places are free and estimates stay charged anyhow.
 4. What runs longer is renewed every third of a lease.
+5. With quota leases most of what the store would be asked is decided here at once; `quotas` says the bounds.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from podium.store.redis.limits import ENDS_AT_ONCE, RedisGrant, RedisLimiter
 from podium.store.redis.local_shares import LocalShares
 from podium.store.redis.members import Members
 from podium.store.redis.outbox import Outbox
+from podium.store.redis.quotas import KEEP_S, QuotaGrant, Quotas
 from podium.store.redis.renewals import Renewals
 from podium.traffic.limiting.buckets import MEASURES, NOTHING, Bucket, Charge, Refusal, Standing
 from podium.traffic.limiting.limiter import Grant, LastRefusal, Limiter
@@ -53,6 +55,7 @@ class SharedLimits:
         clock: Clock,
         *,
         local: Limiter | None = None,
+        quota_leases: bool = False,
     ) -> None:
         self._client, self._limiter, self._clock = client, limiter, clock
         lease_s = limiter.lease_ns / _SECOND_NS
@@ -60,6 +63,15 @@ class SharedLimits:
         self.outbox: Outbox[_End] = Outbox(limiter.send_end, self._end, batch=ENDS_AT_ONCE, give_up_s=lease_s)
         limiter.hand_over_ends(self.outbox.put)
         self._running: Renewals[RedisGrant] = Renewals(lease_s, self._renew)
+        self.quotas: Quotas | None = None
+        if quota_leases:
+            self.quotas = Quotas(
+                limiter,
+                lambda: members.count,
+                begin=self._running.begin,
+                end=self._running.end,
+                put_end=self.outbox.put,
+            )
         self._seen: OrderedDict[str, tuple[Standing, int]] = OrderedDict()  # as last told, and when
         self._refused: OrderedDict[str, tuple[int, int, int | None]] = OrderedDict()  # when, how much, what wait
 
@@ -67,6 +79,9 @@ class SharedLimits:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.outbox)
             await stack.enter_async_context(self._running)
+            if self.quotas is not None:
+                keeper = asyncio.get_running_loop().create_task(self._keep(self.quotas), name="redis-quotas")
+                stack.push_async_callback(self._end_quotas, self.quotas, keeper)
             self._opened = stack.pop_all()
         return self
 
@@ -86,16 +101,24 @@ class SharedLimits:
             return Grant([], charge, 0, now_ns)
         if self._client.state is not StoreState.UP:
             return self.local.acquire(buckets, charge, now_ns)
+        if self.quotas is not None:
+            grant = self.quotas.acquire(buckets, charge, now_ns)
+            if grant is not None:
+                return grant
         return self._ask(buckets, charge, now_ns)
 
     def settle(self, grant: Grant, facts: Charge, now_ns: int) -> None:
         """End an exchange that took `facts` in truth: here, or in the store as soon as it can be told."""
-        if not isinstance(grant, RedisGrant):
+        if isinstance(grant, RedisGrant):
+            if not grant.ended:
+                grant.ended = True
+                self._running.end(grant)
+                self.outbox.put((grant, facts))
+        elif isinstance(grant, QuotaGrant):
+            assert self.quotas is not None
+            self.quotas.settle(grant, facts, now_ns)
+        else:
             self.local.settle(grant, facts, now_ns)
-        elif not grant.ended:
-            grant.ended = True
-            self._running.end(grant)
-            self.outbox.put((grant, facts))
 
     def release(self, grant: Grant, now_ns: int) -> None:
         """End an exchange that cost nothing: all that it took is given back."""
@@ -103,6 +126,8 @@ class SharedLimits:
 
     def standings(self, grant: Grant, now_ns: int) -> tuple[Standing, ...]:
         """How the buckets of a grant stand; of one of the store, as it said when it admitted it."""
+        if isinstance(grant, QuotaGrant):
+            return tuple([self._seen_standing(bucket, now_ns) for bucket in grant.asked])
         if not isinstance(grant, RedisGrant):
             return self.local.standings(grant, now_ns)
         return _aged(grant.told, now_ns - grant.at_ns)
@@ -114,9 +139,8 @@ class SharedLimits:
         """
         if self._client.state is not StoreState.UP:
             return self.local.look(bucket, now_ns)
-        standing, at_ns = self._seen.get(bucket.key) or (Standing(bucket, bucket.at_once, 0), now_ns)
-        (standing,) = _aged((standing,), now_ns - at_ns)
         refused = self._refused.get(bucket.key)
+        standing = self._seen_standing(bucket, now_ns)
         return standing, refused and LastRefusal(now_ns - refused[0], refused[1], refused[2])
 
     async def look_now(self, bucket: Bucket) -> Standing:
@@ -139,6 +163,21 @@ class SharedLimits:
             self._note_refusal(outcome, charge, now_ns)
         return outcome
 
+    def _seen_standing(self, bucket: Bucket, now_ns: int) -> Standing:
+        standing, at_ns = self._seen.get(bucket.key) or (Standing(bucket, bucket.at_once, 0), now_ns)
+        return _aged((standing,), now_ns - at_ns)[0]
+
+    async def _keep(self, quotas: Quotas) -> None:
+        while True:
+            await asyncio.sleep(KEEP_S)
+            if quotas.busy:
+                await quotas.keep(self._clock.monotonic_ns())
+
+    async def _end_quotas(self, quotas: Quotas, keeper: asyncio.Task[None]) -> None:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+        await quotas.close(self._clock.monotonic_ns())
+
     def _note(self, standings: tuple[Standing, ...], now_ns: int) -> None:
         seen = self._seen
         for standing in standings:
@@ -159,9 +198,11 @@ class SharedLimits:
 
     async def _renew(self, grants: Sequence[RedisGrant]) -> None:
         results = await asyncio.gather(*map(self._limiter.renew, grants), return_exceptions=True)
-        for error in results:
-            if isinstance(error, BaseException):
-                raise error
+        for grant, known in zip(grants, results, strict=True):
+            if isinstance(known, BaseException):
+                raise known
+            if not known and self.quotas is not None:
+                self.quotas.lost(grant)
 
 
 def _aged(standings: tuple[Standing, ...], age_ns: int) -> tuple[Standing, ...]:

@@ -1,0 +1,366 @@
+"""Quota leases: slices of much used limits, taken from the store ahead of need, so that most need no round trip.
+
+Rules
+1. A slice is taken like any charge: the store has counted all of it before anything of it is used. So all gateways
+   together never admit more than the store has counted, whatever happens to them or to it.
+2. A slice is as large as what this gateway needed of the bucket in the last USE_S, at most a sixteenth of the bucket
+   divided by the number of gateways, and is used for USE_S. Then what is left of it is given back, as if it had never
+   been taken.
+3. Undershoot: at most what is in slices, so a sixteenth of a bucket, is out of reach of who needs it, for USE_S.
+4. Overshoot: none in what the store counts; but use may come up to USE_S later than it was counted. So a stretch of
+   time sees at most what the limit allows for it and what was in slices when it began: a sixteenth of the bucket, and
+   for GCRA never more than what flows back in USE_S.
+5. An exchange is admitted here only when there is enough for it in slices of all its buckets. Otherwise the store is
+   asked for all of it, and the answer is exact: only the store refuses.
+6. Places (concurrency) are taken ahead one by one, each with a lease like that of an exchange, and go from exchange to
+   exchange. At most a quarter of a bucket waits for exchanges, in all gateways together; none is ever lent twice.
+7. What exchanges used less than was estimated is not used again from the slice. The store is told what a slice has come
+   to when its use ends, and afterwards within KEEP_S of each end. Such a correction says the whole and carries a
+   number, so one that is told twice or late does no harm.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+
+import structlog
+from redis.exceptions import ResponseError
+
+from podium.store.redis.errors import StoreUnavailable
+from podium.store.redis.limits import RedisGrant, RedisLimiter
+from podium.traffic.limiting.buckets import MEASURES, NOTHING, Bucket, Charge, Refusal
+from podium.traffic.limiting.limiter import Grant
+
+__all__ = ["KEEP_S", "USE_S", "QuotaGrant", "Quotas"]
+
+_log = structlog.get_logger(__name__)
+
+USE_S = 0.5
+KEEP_S = 0.05
+_USE_NS = 500_000_000
+_SHARES = 16  # of a bucket, which all slices together are at most one of
+_PLACE_SHARES = 4
+_WORTH = 4  # exchanges that a slice must be good for
+_MOST_HOT = 10_000  # buckets whose use is watched
+_MOST_SLICES = 5_000  # that have not ended, and lent places that wait
+_CONCURRENCY = MEASURES.index("concurrency")
+_ONE_PLACE: Charge = (0, 0, 0, 0, 1)
+
+
+class _Slice:
+    """A part of a bucket that the store has given to this gateway."""
+
+    __slots__ = ("closed", "grant", "left", "running", "until_ns", "used", "version")
+
+    def __init__(self, grant: RedisGrant, amount: int, until_ns: int) -> None:
+        self.grant = grant
+        self.left = amount
+        self.used = 0  # by exchanges: the facts of those that have ended, the estimates of others
+        self.running = 0  # exchanges
+        self.until_ns = until_ns
+        self.closed = False
+        self.version = 0
+
+
+class _Hot:
+    """What this gateway uses of one bucket, and has of it."""
+
+    __slots__ = (
+        "asks",
+        "bucket",
+        "idle",
+        "last_asks",
+        "last_use",
+        "refilling",
+        "rest_until_ns",
+        "since_ns",
+        "slices",
+        "use",
+        "what",
+    )  # fmt: skip
+
+    def __init__(self, bucket: Bucket, now_ns: int) -> None:
+        self.bucket = bucket
+        self.what = MEASURES.index(bucket.what)
+        self.since_ns = now_ns
+        self.use = self.asks = 0  # since then
+        self.last_use = self.last_asks = 0  # in USE_S before
+        self.slices: list[_Slice] = []  # oldest first
+        self.idle: list[tuple[RedisGrant, int]] = []  # places that wait for an exchange, and since when
+        self.refilling = False
+        self.rest_until_ns = 0
+
+    def note(self, amount: int, now_ns: int) -> None:
+        """An exchange needs so much."""
+        elapsed_ns = now_ns - self.since_ns
+        if elapsed_ns >= _USE_NS:
+            self.last_use = self.use * _USE_NS // elapsed_ns
+            self.last_asks = self.asks * _USE_NS // elapsed_ns
+            self.use = self.asks = 0
+            self.since_ns = now_ns
+        self.use += amount
+        self.asks += 1
+
+    def slice_for(self, amount: int, now_ns: int) -> _Slice | None:
+        """One that has as much."""
+        for one in self.slices:
+            if one.left >= amount and now_ns < one.until_ns:
+                return one
+        return None
+
+    def has(self, now_ns: int) -> int:
+        """What is at hand."""
+        if self.what == _CONCURRENCY:
+            return len(self.idle)
+        return sum(one.left for one in self.slices if now_ns < one.until_ns)
+
+    def wanted(self, gateways: int) -> int:
+        """How much should be at hand; 0: it is not worth while."""
+        if self.last_asks < _WORTH:
+            return 0
+        if self.what == _CONCURRENCY:
+            return min(self.last_asks // 8 + 2, self.bucket.amount // (_PLACE_SHARES * gateways))
+        most = self.bucket.at_once // (_SHARES * gateways)
+        return min(self.last_use, most) if most * self.last_asks >= _WORTH * self.last_use else 0
+
+
+class QuotaGrant(Grant, eq=False, kw_only=True):
+    """A grant out of slices and lent places."""
+
+    asked: tuple[Bucket, ...]
+    parts: list[_Slice | RedisGrant]
+
+    @property
+    def buckets(self) -> tuple[Bucket, ...]:
+        """What it has taken from."""
+        return self.asked
+
+
+class Quotas:
+    """What one gateway has taken ahead. `keep` has to be called every KEEP_S as long as `busy`.
+
+    `begin` and `end` are told of the store's grants whose leases have to be renewed, `put_end` of those that end.
+    """
+
+    def __init__(
+        self,
+        limiter: RedisLimiter,
+        gateways: Callable[[], int],
+        *,
+        begin: Callable[[RedisGrant], None],
+        end: Callable[[RedisGrant], None],
+        put_end: Callable[[tuple[RedisGrant, Charge]], None],
+    ) -> None:
+        self._limiter, self._gateways = limiter, gateways
+        self._begin, self._end, self._put_end = begin, end, put_end
+        self._hot: OrderedDict[str, _Hot] = OrderedDict()
+        self._leasing: dict[_Hot, None] = {}  # those that have something
+        self._untold: dict[_Slice, None] = {}  # closed, and the store has to be told what they came to
+        self._open = 0  # slices that have not ended, and lent places that wait
+        self._refills: set[asyncio.Task[None]] = set()
+        self.granted = 0
+        self.missed = 0
+
+    @property
+    def busy(self) -> bool:
+        """True while there is something to keep."""
+        return bool(self._leasing or self._untold or self._refills)
+
+    def acquire(self, buckets: Sequence[Bucket], charge: Charge, now_ns: int) -> QuotaGrant | None:
+        """A grant when there is enough of all buckets at hand; None: the store has to be asked. It never refuses."""
+        found = [self._find(bucket, charge, now_ns) for bucket in buckets]
+        grant = None
+        if all([enough for _, _, enough in found]):  # noqa: C419 - quicker than a generator
+            self.granted += 1
+            parts = [self._use(hot, one, charge[hot.what]) for hot, one, _ in found]
+            grant = QuotaGrant([], charge, 0, now_ns, asked=tuple(buckets), parts=parts)
+        else:
+            self.missed += 1
+        for hot, _, _ in found:
+            if hot.last_asks >= _WORTH and not hot.refilling and now_ns >= hot.rest_until_ns:
+                self._refill_if_low(hot, now_ns)
+        return grant
+
+    def _find(self, bucket: Bucket, charge: Charge, now_ns: int) -> tuple[_Hot, _Slice | None, bool]:
+        """What is known of a bucket, a slice of it that has enough, and whether there is enough."""
+        hot = self._hot.get(bucket.key)
+        if hot is None:
+            hot = self._watch(bucket, now_ns)
+        else:
+            self._hot.move_to_end(bucket.key)
+            if hot.bucket is not bucket:
+                self._bind(hot, bucket)
+        amount = charge[hot.what]
+        hot.note(amount, now_ns)
+        if hot.what == _CONCURRENCY:
+            return hot, None, bool(hot.idle) and amount == 1
+        one = hot.slice_for(amount, now_ns)
+        return hot, one, one is not None
+
+    def _use(self, hot: _Hot, one: _Slice | None, amount: int) -> _Slice | RedisGrant:
+        if one is None:
+            self._open -= 1
+            return hot.idle.pop()[0]
+        one.left -= amount
+        one.used += amount
+        one.running += 1
+        return one
+
+    def settle(self, grant: QuotaGrant, facts: Charge, now_ns: int) -> None:
+        """End an exchange that took `facts` in truth."""
+        if grant.ended:
+            return
+        grant.ended = True
+        for bucket, part in zip(grant.asked, grant.parts, strict=True):
+            if isinstance(part, RedisGrant):
+                self._put_back(bucket, part, now_ns)
+                continue
+            what = MEASURES.index(bucket.what)
+            difference = facts[what] - grant.charge[what]
+            part.running -= 1
+            part.used += difference
+            if difference > 0:
+                part.left -= difference
+            if part.closed:
+                self._untold[part] = None
+
+    def lost(self, grant: RedisGrant) -> None:
+        """The store does not know this place any more: nobody gets it."""
+        if grant.charge != _ONE_PLACE:
+            return
+        grant.ended = True
+        for bucket in grant.asked:
+            hot = self._hot.get(bucket.key)
+            if hot is not None:
+                before = len(hot.idle)
+                hot.idle = [one for one in hot.idle if one[0] is not grant]
+                self._open -= before - len(hot.idle)
+
+    async def keep(self, now_ns: int, *, close: bool = False) -> None:
+        """Close what is old (with `close`: everything), and tell the store what closed slices have come to."""
+        for hot in list(self._leasing):
+            self._close_old(hot, now_ns, everything=close)
+        untold = list(self._untold)
+        self._untold.clear()
+        await asyncio.gather(*map(self._tell, untold))
+
+    async def refilled(self) -> None:
+        """Return when nothing is being taken."""
+        await asyncio.gather(*self._refills)
+
+    async def close(self, now_ns: int) -> None:
+        """Take nothing more, and give back what is not in use."""
+        for refill in self._refills:
+            refill.cancel()
+        await asyncio.gather(*self._refills, return_exceptions=True)
+        await self.keep(now_ns, close=True)
+
+    def _watch(self, bucket: Bucket, now_ns: int) -> _Hot:
+        if len(self._hot) >= _MOST_HOT:
+            _, old = self._hot.popitem(last=False)
+            self._close_old(old, now_ns, everything=True)
+        hot = self._hot[bucket.key] = _Hot(bucket, now_ns)
+        return hot
+
+    def _bind(self, hot: _Hot, bucket: Bucket) -> None:
+        """Go on under a changed amount: of less, nothing is at hand any more."""
+        if bucket.at_once < hot.bucket.at_once:
+            self._close_old(hot, 0, everything=True)
+        hot.bucket = bucket
+
+    def _refill_if_low(self, hot: _Hot, now_ns: int) -> None:
+        wanted, has = hot.wanted(self._gateways()), hot.has(now_ns)
+        if wanted <= 0 or has * 2 > wanted or self._open >= _MOST_SLICES:
+            return
+        hot.refilling = True
+        take = self._take_places if hot.what == _CONCURRENCY else self._take_slice
+        refill = asyncio.get_running_loop().create_task(self._refill(hot, take(hot, wanted - max(0, has), now_ns)))
+        self._refills.add(refill)
+        refill.add_done_callback(self._refills.discard)
+        hot.rest_until_ns = now_ns  # until `_refill` says otherwise
+
+    async def _refill(self, hot: _Hot, take: Coroutine[None, None, bool]) -> None:
+        rest = True
+        try:
+            rest = not await take
+        except StoreUnavailable:
+            pass  # what may have been taken is given back by the limiter
+        except ResponseError as error:
+            _log.error("shared_limits_wrong", error=str(error))
+        finally:
+            hot.refilling = False
+            if rest:
+                hot.rest_until_ns += _USE_NS // 2
+
+    async def _take_slice(self, hot: _Hot, amount: int, now_ns: int) -> bool:
+        charge: Charge = tuple([amount if index == hot.what else 0 for index in range(len(MEASURES))])  # type: ignore[assignment]
+        outcome = await self._limiter.acquire((hot.bucket,), charge, now_ns)
+        if isinstance(outcome, Refusal):
+            return False
+        self._begin(outcome)
+        self._open += 1
+        hot.slices.append(_Slice(outcome, amount, now_ns + _USE_NS))
+        self._leasing[hot] = None
+        return True
+
+    async def _take_places(self, hot: _Hot, count: int, now_ns: int) -> bool:
+        outcomes = await asyncio.gather(
+            *(self._limiter.acquire((hot.bucket,), _ONE_PLACE, now_ns) for _ in range(count)), return_exceptions=True
+        )
+        taken = [outcome for outcome in outcomes if isinstance(outcome, RedisGrant)]
+        for place in taken:
+            self._begin(place)
+            hot.idle.append((place, now_ns))
+        self._open += len(taken)
+        if taken:
+            self._leasing[hot] = None
+        return len(taken) == count
+
+    def _put_back(self, bucket: Bucket, place: RedisGrant, now_ns: int) -> None:
+        """Lend a place to the next exchange, or give it back when enough wait."""
+        if place.ended:
+            self._end(place)
+            return
+        hot = self._hot.get(bucket.key)
+        same = hot is not None and hot.bucket.amount >= place.asked[0].amount
+        if hot is None or not same or len(hot.idle) >= hot.wanted(self._gateways()) or self._open >= _MOST_SLICES:
+            self._end_place(place)
+            return
+        hot.idle.append((place, now_ns))
+        self._open += 1
+        self._leasing[hot] = None
+
+    def _end_place(self, place: RedisGrant) -> None:
+        place.ended = True
+        self._end(place)
+        self._put_end((place, NOTHING))
+
+    def _close_old(self, hot: _Hot, now_ns: int, *, everything: bool) -> None:
+        for one in [one for one in hot.slices if everything or now_ns >= one.until_ns]:
+            hot.slices.remove(one)
+            one.closed = True
+            self._untold[one] = None
+        before_ns = now_ns - _USE_NS
+        old = [place for place, since_ns in hot.idle if everything or since_ns <= before_ns]
+        if old:
+            hot.idle = [(place, since_ns) for place, since_ns in hot.idle if place not in old]
+            self._open -= len(old)
+            for place in old:
+                self._end_place(place)
+        if not hot.slices and not hot.idle:
+            self._leasing.pop(hot, None)
+
+    async def _tell(self, one: _Slice) -> None:
+        one.version += 1
+        last = not one.running
+        try:
+            await self._limiter.correct(one.grant, one.used, one.version, last=last)
+        except StoreUnavailable:
+            self._untold[one] = None
+        except ResponseError as error:
+            _log.error("shared_limits_wrong", error=str(error))
+        else:
+            if last:
+                one.grant.ended = True
+                self._end(one.grant)
+                self._open -= 1
