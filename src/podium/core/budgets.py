@@ -16,6 +16,10 @@ BudgetPeriod = Literal["day", "week", "month", "rolling"]
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 Dimension = Annotated[str, Meta(pattern=r"^(tenant|key|user|model|tag:[A-Za-z0-9_.-]{1,64})\Z")]
 
+Patterns = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...], Meta(min_length=1, max_length=1000)
+]
+
 _MAX_AMOUNT = 9 * 10**15  # tokens or nano-dollars: below 2**53, so that scripts of a store count exactly in floats
 _LONGEST_ROLLING_S = 366 * 86_400
 
@@ -38,10 +42,10 @@ class Budget(Strict, frozen=True, kw_only=True):
         ),
     ] = ("tenant",)
     where: Annotated[
-        dict[Dimension, tuple[str, ...]],
+        dict[Dimension, Patterns],
         Meta(
             description="The exchanges that it holds for: values by dimension, of which one must match; `*` matches any"
-            " run of characters. Empty: all.",
+            " run of characters, and no value matches nothing. Empty: all.",
             max_length=8,
         ),
     ] = msgspec.field(default_factory=dict)
@@ -71,8 +75,6 @@ class Budget(Strict, frozen=True, kw_only=True):
             raise ValueError("`rolling_s` belongs to period `rolling`")
         if len(set(self.per)) != len(self.per):
             raise ValueError("`per` names a dimension twice")
-        if any(not values for values in self.where.values()):
-            raise ValueError("`where` names a dimension without values")
         _check_time_zone(self.time_zone)
 
 

@@ -30,7 +30,10 @@ def test_filters_choose_the_exchanges():
     assert not keys(where={"model": ("gpt-4",)})
     assert not keys(where={"model": ("gpt-*",), "user": ("bob",)})
     assert not keys(where={"tag:project": ("?*",)})
-    assert keys(where={"tag:project": ("*",)})
+    assert not keys(where={"tag:project": ("*",)})
+    assert not keys(where={"tag:project": ("x", "*")})
+    assert keys(where={"tag:team": ("*",)})
+    assert keys(where={"tag:team": ("x", "*l*e")})
     assert not keys(payer=ANN._replace(model="xgpt-4o"), where={"model": ("gpt-*",)})
 
 
@@ -81,3 +84,25 @@ def test_a_million_subjects_are_not_all_remembered():
 
     assert len(table._remembered) <= 16_384
     assert len(table.budgets["b"]._charges) <= 16_384
+
+
+@given(
+    st.lists(st.text("ab*\n", min_size=1, max_size=6), min_size=1, max_size=3),
+    st.text("ab\n*", max_size=8),
+)
+def test_stars_match_as_a_plain_reading_of_them_does(patterns, value):
+    def covers(pattern, rest):
+        if not pattern:
+            return not rest
+        if pattern[0] == "*":
+            return any(covers(pattern[1:], rest[at:]) for at in range(len(rest) + 1))
+        return bool(rest) and rest[0] == pattern[0] and covers(pattern[1:], rest[1:])
+
+    expected = bool(value) and any(covers(pattern, value) for pattern in patterns)
+    payer = Payer(user=value)
+    assert CompiledBudget("b", budget(where={"user": tuple(patterns)})).matches(payer) == expected
+
+
+def test_many_stars_take_no_time():
+    compiled = CompiledBudget("b", budget(where={"user": ("*a" * 30 + "*b",)}))
+    assert not compiled.matches(Payer(user="a" * 128))  # for minutes, if it backtracked

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from podium.core.budgets import Budget
@@ -53,7 +53,7 @@ class CompiledBudget:
 
     def matches(self, payer: Payer) -> bool:
         """True when the payer's exchanges fall under it."""
-        return all(matcher.fullmatch(payer.value(dimension)) for dimension, matcher in self._where)
+        return all(matches(payer.value(dimension)) for dimension, matches in self._where)
 
     def period_at(self, unix_ns: int) -> Period:
         """The period that the moment lies in."""
@@ -132,9 +132,18 @@ def _spoken(dimension: str) -> str:
     return f"tag {dimension[4:]!r}" if dimension.startswith("tag:") else dimension
 
 
-def _matcher(values: tuple[str, ...]) -> re.Pattern[str]:
-    """A pattern of values in which `*` is any run of characters."""
-    return re.compile("|".join(".*".join(map(re.escape, value.split("*"))) for value in values), re.DOTALL)
+def _matcher(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+    """Whether one of them, in which `*` is any run of characters, covers a value. No value matches nothing."""
+    search = re.compile("|".join(map(_translate, patterns)), re.DOTALL).match
+    return lambda value: bool(value) and search(value) is not None
+
+
+def _translate(pattern: str) -> str:
+    if "*" not in pattern:
+        return f"{re.escape(pattern)}\\Z"
+    head, *middle, tail = map(re.escape, pattern.split("*"))
+    # Atomic groups: the leftmost place of each middle part is as good as any later one, so nothing backtracks.
+    return head + "".join(f"(?>.*?{part})" for part in middle if part) + f".*{tail}\\Z"
 
 
 def _bounded(value: str) -> str:
