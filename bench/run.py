@@ -1,7 +1,7 @@
 """Measure Podium beside other gateways and write bench/RESULTS.md. See bench/README.md.
 
 examples:
-  python bench/run.py                               everything, seven rounds, about an hour
+  python bench/run.py                               everything, seven rounds, about 70 minutes
   python bench/run.py --only requests,latency       two metrics
   python bench/run.py --contestants nginx,podium    two contestants
   python bench/run.py --quick --rounds 1            does it all work? (figures mean nothing)
@@ -137,8 +137,19 @@ def _place(gateway_core: int, load_core: int) -> Place:
     scratch = _WORK / "scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    port, side_port, upstream_port, *more = free_ports(6)
-    return Place(_WORK, scratch, gateway_core, load_core, port, side_port, upstream_port, tuple(more))
+    port, side_port, upstream_port, store_port, second_port, *more = free_ports(8)
+    return Place(
+        _WORK,
+        scratch,
+        gateway_core,
+        load_core,
+        port,
+        side_port,
+        upstream_port,
+        tuple(more),
+        store_port,
+        second_port,
+    )
 
 
 def _raise_file_limit() -> None:

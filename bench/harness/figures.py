@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 __all__ = ["AIM_GROUPS", "FIGURES", "METRIC_TITLES", "NOTES", "Aim", "Figure"]
 
-ONE_BACKEND, MANY_BACKENDS, TRANSLATION, ENGINE = AIM_GROUPS = (
+ONE_BACKEND, MANY_BACKENDS, SCALE, TRANSLATION, ENGINE = AIM_GROUPS = (
     "One backend",
     "Many backends",
+    "Limits, overload, many keys, many gateways",
     "Translation",
     "Embedded engine",
 )
@@ -58,6 +59,9 @@ METRIC_TITLES = {
     "failover-soak": "Memory after 50,000 and after 300,000 exchanges, four backends",
     "slow": "One slow backend of four: 2 s later than the others (median 200 ms, p99 500 ms), 50 streams a second",
     "choice": "Choosing among 1,000 backends, the place taken and given back",
+    "keys": "1,000,000 keys and 10,000 models beside ten: non-streamed chat, 64 connections",
+    "overload": "Ten times the capacity of a pool that works on 20 requests at a time, 100 ms each",
+    "two-gateways": "Two gateways on two cores beside one: non-streamed chat, 64 connections to each",
     "engine": "Embedded engine: tokens a second through Podium and from the worker directly",
 }
 
@@ -74,6 +78,24 @@ NOTES = {
         " all streams have ended, divided by the connections that are kept: an upper bound, since an allocator does"
         " not give everything back."
     ),
+    "keys": (
+        "Each request has a key and a model of its own, drawn evenly from all that there are, so that with a million"
+        " keys nearly every one is the first of its key; then drawn from ten of them, which shows what the size alone"
+        " costs. Memory is read at the end, when the gateway has loaded two snapshots: that of the disk, and the one"
+        " that control published when it started; the peak is the most that was resident at any moment until then."
+    ),
+    "overload": (
+        "Open loop, for each setting at half of the capacity and then at ten times; capacity is places over service"
+        " time, 200/s. Goodput is answers in the counted time. Time runs from when a request was due, so it includes"
+        " by how much the generator was late. `places`: the model is told how many requests may run;"
+        " `found`: the gateway finds it out (`concurrency`, its defaults)."
+    ),
+    "two-gateways": (
+        "With two gateways, load and provider have no core to themselves: what they take is missing for the gateways."
+        " So the rate that is seen is less than twice as much even if the gateways did not disturb each other at all."
+        " The rate that their own CPU time allows is gateways over CPU per request: what two cores would do if the"
+        " load came from elsewhere."
+    ),
     "choice": "The gateway's own pool with breakers on, each choice with another tenant, session, prompt and time.",
 }
 
@@ -82,6 +104,9 @@ _TRANSLATION_AIM = Aim(0.4, subject="podium-translation", group=TRANSLATION)
 _SLOW_AIM = Aim(1.5, subject="podium-slow", group=MANY_BACKENDS)
 _SOAK_AIM = Aim(1.05, subject="podium-failover", group=MANY_BACKENDS)
 _CHOICE_AIM = Aim(10.0, group=MANY_BACKENDS)
+_KEYS_AIM = Aim(0.9, "podium-few-keys", subject="podium-many-keys", group=SCALE)
+_MEMORY_AIM = Aim(1500, subject="podium-many-keys", group=SCALE)
+_TWO_AIM = Aim(1.7, "podium-one-gateway", subject="podium-two-gateways", group=SCALE)
 _STRATEGIES = (
     "round_robin",
     "weighted_round_robin",
@@ -166,6 +191,54 @@ def _choice() -> tuple[Figure, ...]:
     )
 
 
+def _keys() -> tuple[Figure, ...]:
+    figures = []
+    for way, title in {"all": "each request another key and model", "ten": "ten of the keys and models"}.items():
+        figures += [
+            Figure("keys", f"{way}_per_s", f"{title}: requests/s", "req/s", 0, more_is_better=True, aims=(_KEYS_AIM,)),
+            Figure("keys", f"{way}_cpu_us", f"{title}: CPU per request", "µs", 0),
+            Figure("keys", f"{way}_p99_ms", f"{title}: p99 under full load", "ms", 2),
+        ]
+    return (
+        *figures,
+        Figure("keys", "memory_mb", "memory with a million keys", "MB", 0, aims=(_MEMORY_AIM,)),
+        Figure("keys", "peak_mb", "peak of resident memory with a million keys", "MB", 0, aims=(_MEMORY_AIM,)),
+        Figure("keys", "control_mb", "memory of `podium control`", "MB", 0),
+        Figure("keys", "ready_s", "exec to ready", "s", 2),
+    )
+
+
+_OVERLOAD: tuple[tuple[str, str, str, int, float | None], ...] = (  # the last: the aim, for `places`
+    ("goodput", "goodput, of the capacity", "", 2, 0.9),
+    ("calm_told_percent", "refused at half of the capacity", "%", 1, None),
+    ("calm_p99_ms", "p99 at half of the capacity", "ms", 1, None),
+    ("p99_ms", "p99 of the served, flooded", "ms", 1, None),
+    ("p99_ratio", "p99 of the served, flooded over half of the capacity", "", 2, 2.0),
+    ("told_p50_ms", "refused within, p50", "ms", 1, None),
+    ("told_p99_ms", "refused within, p99", "ms", 1, 50.0),
+    ("told_worst_ms", "refused within, worst", "ms", 1, None),
+    ("late_ms", "generator late, worst", "ms", 1, None),
+)
+
+
+def _overload() -> tuple[Figure, ...]:
+    """The aims are for the places that the model is told; the others show how near it comes by itself."""
+    return tuple(
+        Figure(
+            "overload",
+            f"{setting}_{value}",
+            f"{title}: {words}",
+            unit,
+            digits,
+            more_is_better=value == "goodput",
+            aims=() if bound is None or setting != "places" else (Aim(bound, subject="podium-narrow", group=SCALE),),
+            ratio=False,
+        )
+        for setting, title in {"places": "places told", "found": "concurrency found"}.items()
+        for value, words, unit, digits, bound in _OVERLOAD
+    )
+
+
 FIGURES = (
     Figure(
         "requests",
@@ -178,12 +251,17 @@ FIGURES = (
             Aim(1.0, "vllm-router", 1.4),
             Aim(1.0, "vllm-router", subject="podium-failover", group=MANY_BACKENDS),
             Aim(0.9, "podium-single", subject="podium-failover", group=MANY_BACKENDS),
+            Aim(0.85, "podium-unlimited", group=SCALE),
+            Aim(0.5, "podium-unlimited", subject="podium-redis", group=SCALE),
+            Aim(0.75, "podium-unlimited", subject="podium-redis-leases", group=SCALE),
         ),
     ),
     Figure("requests", "cpu_us", "CPU per request", "µs", 0),
     Figure("requests", "p50_ms", "p50 under full load", "ms", 2),
     Figure("requests", "p99_ms", "p99 under full load", "ms", 2),
     Figure("requests", "side_cpu_us", "CPU of its other processes per request", "µs", 0, ratio=False),
+    Figure("requests", "store_calls", "calls of the shared store per request", "", 3, ratio=False),
+    Figure("requests", "store_us", "time of the shared store per request", "µs", 0, ratio=False),
     Figure("latency", "p50_ms", "p50 at 200 req/s", "ms", 3, aims=(Aim(1.3, "vllm-router"),)),
     Figure("latency", "p99_ms", "p99 at 200 req/s", "ms", 3, aims=(Aim(1.5, "vllm-router"),)),
     Figure("latency", "cpu_us", "CPU per request", "µs", 0),
@@ -226,6 +304,21 @@ FIGURES = (
     Figure("failover-soak", "late_resident_mb", "RSS after 300,000", "MB", 1, ratio=False),
     *_slow(),
     *_choice(),
+    *_keys(),
+    *_overload(),
+    Figure("two-gateways", "requests_per_s", "requests/s", "req/s", 0, more_is_better=True, aims=(_TWO_AIM,)),
+    Figure(
+        "two-gateways",
+        "allowed_per_s",
+        "requests/s that the gateways' own CPU time allows",
+        "req/s",
+        0,
+        more_is_better=True,
+        aims=(_TWO_AIM,),
+    ),
+    Figure("two-gateways", "cpu_us", "CPU of the gateways per request", "µs", 0),
+    Figure("two-gateways", "gateway_cores", "cores that the gateways used", "", 2, ratio=False),
+    Figure("two-gateways", "load_cores", "cores that load and provider used", "", 2, ratio=False),
     Figure("engine", "tokens_per_s_1", "tokens/s, 1 chat", "1/s", 1, more_is_better=True, aims=(_ENGINE_AIM,)),
     Figure("engine", "tokens_per_s_8", "tokens/s, 8 chats", "1/s", 1, more_is_better=True, aims=(_ENGINE_AIM,)),
     Figure("engine", "tokens_per_s_32", "tokens/s, 32 chats", "1/s", 1, more_is_better=True, aims=(_ENGINE_AIM,)),

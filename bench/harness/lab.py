@@ -5,11 +5,10 @@ import os
 import re
 import selectors
 import shutil
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,10 +16,11 @@ from typing import TypeVar
 import msgspec
 
 from harness.contestants.base import Running
+from harness.load.scripts import Subjects, wrk_script
 from harness.machine import Watch
 from harness.mocks.nginx import write_mock_configuration
 from harness.place import BENCH, Place
-from harness.processes import BenchError, Child
+from harness.processes import BenchError, Child, wait_for_port
 from harness.request import Request
 
 __all__ = ["FULL", "QUICK", "Lab", "Loads", "WrkResult"]
@@ -47,6 +47,10 @@ class Loads:
     slow_warm_s: float
     slow_s: float
     choices: int
+    keys_s: int
+    overload_warm_s: float
+    overload_calm_s: float
+    overload_s: float
 
 
 FULL = Loads(
@@ -65,6 +69,10 @@ FULL = Loads(
     slow_warm_s=5,
     slow_s=20,
     choices=20_000,
+    keys_s=5,
+    overload_warm_s=2,
+    overload_calm_s=4,
+    overload_s=6,
 )
 QUICK = Loads(
     warm_s=1,
@@ -82,6 +90,10 @@ QUICK = Loads(
     slow_warm_s=2,
     slow_s=3,
     choices=2_000,
+    keys_s=2,
+    overload_warm_s=1,
+    overload_calm_s=1,
+    overload_s=2,
 )
 
 
@@ -94,6 +106,7 @@ class WrkResult:
     failed: int
     p50_ms: float
     p99_ms: float
+    cpu_s: float = 0.0  # that it used itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,27 +125,35 @@ class Lab:
             load_core=self.place.load_core,
         )
 
+    @property
+    def cores(self) -> set[int]:
+        """Both."""
+        return {self.place.gateway_core, self.place.load_core}
+
     @contextmanager
-    def _mock(self, command: list[str], port: int) -> Iterator[None]:
+    def _mock(self, command: list[str], port: int, *, everywhere: bool = False) -> Iterator[Child]:
         environment = {"PYTHONPATH": str(BENCH)}
         log = self.place.folder("mock") / "mock.err"
-        with Child("mock provider", command, cores={self.place.load_core}, log=log, environment=environment) as child:
-            deadline = time.monotonic() + 10
-            while not _listens(port):
-                child.require_alive()
-                if time.monotonic() > deadline:
-                    raise BenchError("the mock provider does not listen")
-                time.sleep(0.01)
-            yield
+        cores = self.cores if everywhere else {self.place.load_core}
+        with Child("mock provider", command, cores=cores, log=log, environment=environment) as child:
+            wait_for_port(child, port)
+            yield child
 
-    def json_mock(self) -> contextlib.AbstractContextManager[None]:
-        """A provider that answers with the fixed completion, on all upstream ports."""
+    def json_mock(self, *, everywhere: bool = False) -> contextlib.AbstractContextManager[Child]:
+        """A provider that answers with the fixed completion, on all upstream ports. `everywhere`: on both cores."""
         ports = self.place.upstream_ports
-        return self._mock(write_mock_configuration(self.place.folder("mock"), ports), ports[0])
+        command = write_mock_configuration(self.place.folder("mock"), ports)
+        return self._mock(command, ports[0], everywhere=everywhere)
+
+    def narrow_mock(self, *, places: int, service_ms: float) -> contextlib.AbstractContextManager[Child]:
+        """A provider that works on few requests at a time; see harness.mocks.narrow."""
+        port = self.place.upstream_port
+        options = ["--port", str(port), "--places", str(places), "--service-ms", str(service_ms)]
+        return self._mock([sys.executable, "-m", "harness.mocks.narrow", *options], port)
 
     def stream_mock(
         self, *, events: int, interval_ms: int = 0, stamp: bool = False
-    ) -> contextlib.AbstractContextManager[None]:
+    ) -> contextlib.AbstractContextManager[Child]:
         """A provider that streams; see harness.mocks.sse."""
         port = self.place.upstream_port
         options = ["--port", str(port), "--events", str(events), "--interval-ms", str(interval_ms)]
@@ -150,30 +171,67 @@ class Lab:
                 )
             yield
 
-    def wrk(self, request: Request, *, seconds: int, connections: int = 64) -> WrkResult:
-        """Closed loop as fast as it goes; wrk costs the load core less than any generator in Python."""
-        program = find_wrk()
-        script = self.place.folder("wrk") / "request.lua"
-        script.write_text(_wrk_script(request))
+    def wrk(
+        self, request: Request, *, seconds: int, connections: int = 64, subjects: Subjects | None = None
+    ) -> WrkResult:
+        """Closed loop as fast as it goes; wrk costs the load core less than any generator in Python.
+
+        `subjects`: each request is for a key and a model of its own.
+        """
+        return self.wrk_each((request,), seconds=seconds, connections=connections, subjects=subjects)
+
+    def wrk_each(
+        self,
+        requests: Sequence[Request],
+        *,
+        seconds: int,
+        connections: int,
+        subjects: Subjects | None = None,
+        everywhere: bool = False,
+    ) -> WrkResult:
+        """One wrk for each request, at the same time, each with that many connections; the sum of what they saw.
+
+        Of latencies, the worst is told. `everywhere`: on both cores.
+        """
+        running = [self._start_wrk(*one, seconds, connections, subjects, everywhere) for one in enumerate(requests)]
         try:
-            done = subprocess.run(
-                [
-                    *(program, "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"),
-                    *("--timeout", "20s", "--latency", "--script", str(script)),
-                    f"http://127.0.0.1:{request.port}{request.path}",
-                ],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=seconds + 60,
-            )
-        except subprocess.SubprocessError as error:
-            raise BenchError(f"wrk: {error}") from error
-        found = re.search(r"^bench (\d+) (\d+) (\d+) (\S+) (\S+)$", done.stdout, re.MULTILINE)
-        if found is None:
-            raise BenchError(f"wrk told no figures: {done.stdout[-300:]}")
-        micros, requests, failed = int(found[1]), int(found[2]), int(found[3])
-        return WrkResult(micros / 1e6, requests - failed, failed, float(found[4]) / 1e3, float(found[5]) / 1e3)
+            results = [_wrk_result(one, seconds + 60) for one in running]
+        finally:
+            for one in running:
+                one.kill()
+                one.communicate()
+        return WrkResult(
+            seconds=max(one.seconds for one in results),
+            answered=sum(one.answered for one in results),
+            failed=sum(one.failed for one in results),
+            p50_ms=max(one.p50_ms for one in results),
+            p99_ms=max(one.p99_ms for one in results),
+            cpu_s=sum(one.cpu_s for one in results),
+        )
+
+    def _start_wrk(
+        self,
+        number: int,
+        request: Request,
+        seconds: int,
+        connections: int,
+        subjects: Subjects | None,
+        everywhere: bool,  # noqa: FBT001 - private
+    ) -> subprocess.Popen[str]:
+        script = self.place.folder("wrk") / f"request-{number}.lua"
+        script.write_text(wrk_script(request, subjects))
+        cores = self.cores if everywhere else {self.place.load_core}
+        return subprocess.Popen(
+            [
+                *(find_wrk(), "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"),
+                *("--timeout", "20s", "--latency", "--script", str(script)),
+                f"http://127.0.0.1:{request.port}{request.path}",
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509 - the harness has one thread
+        )
 
     def generate(
         self,
@@ -237,22 +295,14 @@ def _lines(process: subprocess.Popen[bytes], deadline: float) -> Iterator[str]:
     raise BenchError("the load generator did not end in time")
 
 
-def _listens(port: int) -> bool:
+def _wrk_result(process: subprocess.Popen[str], limit_s: float) -> WrkResult:
     try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
-
-
-def _wrk_script(request: Request) -> str:
-    headers = "".join(f"wrk.headers[ [==[{name}]==] ] = [==[{value}]==]\n" for name, value in request.headers.items())
-    return f"""wrk.method = "POST"
-wrk.body = [==[{request.body}]==]
-{headers}
-function done(summary, latency)
-  local e = summary.errors
-  io.write(string.format("bench %d %d %d %.1f %.1f\\n", summary.duration, summary.requests,
-    e.status + e.connect + e.read + e.write + e.timeout, latency:percentile(50), latency:percentile(99)))
-end
-"""
+        output, errors = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"wrk: {error}") from error
+    found = re.search(r"^bench (\d+) (\d+) (\d+) (\S+) (\S+) (\S+)$", output, re.MULTILINE)
+    if process.returncode != 0 or found is None:
+        raise BenchError(f"wrk told no figures: {(errors or output)[-300:]}")
+    micros, requests, failed = int(found[1]), int(found[2]), int(found[3])
+    p50_ms, p99_ms = float(found[4]) / 1e3, float(found[5]) / 1e3
+    return WrkResult(micros / 1e6, requests - failed, failed, p50_ms, p99_ms, float(found[6]))

@@ -14,6 +14,7 @@ __all__ = [
     "connections_to",
     "describe_machine",
     "memory_mb",
+    "peak_mb",
     "resident_mb",
     "started_ticks",
     "tree",
@@ -69,6 +70,12 @@ def memory_mb(root: int) -> float:
 def resident_mb(root: int) -> float:
     """Resident set size of a process tree in MB (10^6 bytes): each process's pages counted whole."""
     return _rollup_mb(root, "Rss")
+
+
+def peak_mb(pid: int) -> float:
+    """The most that a process, without its children, ever had resident, in MB (10^6 bytes)."""
+    found = re.search(r"^VmHWM:\s+(\d+)", (_PROC / str(pid) / "status").read_text(), re.MULTILINE)
+    return int(found[1]) * 1024 / 1e6 if found else 0.0
 
 
 def _rollup_mb(root: int, field: str) -> float:

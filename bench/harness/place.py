@@ -21,6 +21,8 @@ class Place:
     side_port: int  # for its metrics or its control plane
     upstream_port: int  # where the mock provider listens
     more_upstream_ports: tuple[int, ...] = ()  # where it listens too, or others like it, for pools of four
+    store_port: int = 0  # where a store listens that gateways share
+    second_port: int = 0  # where the second gateway of two listens
 
     @property
     def upstream_url(self) -> str:

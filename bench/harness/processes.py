@@ -14,7 +14,17 @@ from typing import Self
 
 from harness.machine import started_ticks, tree
 
-__all__ = ["BenchError", "Child", "free_ports", "http_status", "wait_for_http"]
+__all__ = [
+    "BenchError",
+    "Child",
+    "NotThere",
+    "free_ports",
+    "http_get",
+    "http_status",
+    "listens",
+    "wait_for_http",
+    "wait_for_port",
+]
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -23,6 +33,10 @@ _POLL_S = 0.005
 
 class BenchError(Exception):
     """Why something cannot be measured, in a sentence for the person at the terminal."""
+
+
+class NotThere(BenchError):
+    """What is measured, or this machine, lacks what a contestant is about: it is left out, and the page says why."""
 
 
 class Child:
@@ -128,16 +142,40 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def http_status(port: int, path: str, headers: Mapping[str, str] | None = None) -> int:
-    """Status of a GET on loopback; 0 when nobody answers."""
+def http_get(port: int, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+    """Status and body of a GET on loopback; 0 when nobody answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path, headers=dict(headers or {}))
-        return connection.getresponse().status
+        response = connection.getresponse()
+        return response.status, response.read()
     except (OSError, http.client.HTTPException):
-        return 0
+        return 0, b""
     finally:
         connection.close()
+
+
+def http_status(port: int, path: str, headers: Mapping[str, str] | None = None) -> int:
+    """Status of a GET on loopback; 0 when nobody answers."""
+    return http_get(port, path, headers)[0]
+
+
+def listens(port: int) -> bool:
+    """Whether a port of loopback takes connections."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_for_port(child: Child, port: int, *, limit_s: float = 10) -> None:
+    """Wait until something listens."""
+    while not listens(port):
+        child.require_alive()
+        if time.perf_counter() - child.started > limit_s:
+            raise BenchError(f"{child.name} does not listen: {child.tail()}")
+        time.sleep(_POLL_S)
 
 
 def wait_for_http(

@@ -94,7 +94,8 @@ def _verdict(series: Series, figure: Figure, aim: Aim) -> list[str]:
     else:
         found = spread_of(pairwise_ratios(ours, series.values(figure.metric, aim.beside, figure.value)))
     if found is None:
-        return ["-", "not measured"]
+        why = series.missing.get(aim.subject) or series.missing.get(aim.beside or "")
+        return ["-", _cell(why) if why is not None else "not measured"]
     digits = 2 if aim.beside else figure.digits
     met = _reaches(figure, found.median, aim.bound)
     # Loss is no average: one round with a lost event misses the aim.
@@ -194,7 +195,7 @@ def _load_note(series: Series, metric: str, names: list[str]) -> str | None:
     held_back = []
     for name in names:
         busy = [run.load_core_busy for run in series.of(metric, name) if run.values]
-        if busy and metric in ("requests", "streams") and statistics.median(busy) > 0.95:
+        if busy and metric in ("requests", "streams", "keys") and statistics.median(busy) > 0.95:
             held_back.append(series.titles[name])
     if not held_back:
         return None

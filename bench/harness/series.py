@@ -12,15 +12,18 @@ from harness.machine import calibrate_ms, describe_machine, wait_idle
 from harness.metrics.base import Metric
 from harness.metrics.choice import Choice
 from harness.metrics.engine import Engine
+from harness.metrics.keys import ManyKeys
 from harness.metrics.latency import Latency
+from harness.metrics.overload import Overload
 from harness.metrics.requests import Requests
 from harness.metrics.slow import SlowBackend
 from harness.metrics.soak import Soak
 from harness.metrics.start import Start
 from harness.metrics.streams import FastStreams, PacedStreams
 from harness.metrics.translation import Translation
+from harness.metrics.two_gateways import TwoGateways
 from harness.place import REPOSITORY
-from harness.processes import BenchError
+from harness.processes import BenchError, NotThere
 from harness.results import Run, Series
 
 __all__ = ["METRICS", "Plan", "measure_series", "new_series"]
@@ -36,6 +39,9 @@ METRICS: tuple[Metric, ...] = (
     Soak("failover-soak"),
     SlowBackend(),
     Choice(),
+    ManyKeys(),
+    Overload(),
+    TwoGateways(),
     Engine(),
 )
 _PREPARE_S = 4.0  # a contestant, when what it needs is installed
@@ -126,6 +132,9 @@ def _prepare(plan: Plan, lab: Lab, series: Series) -> list[Contestant]:
         try:
             series.versions[contestant.name] = contestant.version()
             contestant.prepare(lab.place)
+        except NotThere as error:
+            series.missing[contestant.name] = f"not measured: {error}"
+            print(f"{contestant.name} is not measured: {error}", flush=True)
         except BenchError as error:
             if contestant.name in judged:
                 raise _cannot_take_part(contestant, str(error)) from error

@@ -43,9 +43,9 @@ def test_every_strategy_is_timed():
     assert timed == {f"{name}_us" for name in STRATEGIES}
 
 
-def test_a_whole_run_takes_about_an_hour_at_most():
+def test_a_whole_run_takes_about_75_minutes_at_most():
     plan = Plan(metrics=METRICS, contestants=CONTESTANTS, rounds=7, quick=False, idle_wait_s=60)
-    assert plan.lasts_s(FULL) < 62 * 60
+    assert plan.lasts_s(FULL) < 75 * 60
 
 
 def test_the_environment_of_the_peer_is_pinned_with_hashes():

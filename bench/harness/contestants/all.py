@@ -6,6 +6,14 @@ from harness.contestants.engine import PodiumEngine, Worker
 from harness.contestants.nginx import Nginx
 from harness.contestants.podium import Podium
 from harness.contestants.podium_bare import PodiumBare
+from harness.contestants.podium_scale import (
+    PodiumFewKeys,
+    PodiumManyKeys,
+    PodiumNarrow,
+    PodiumOneGateway,
+    PodiumTwoGateways,
+)
+from harness.contestants.podium_shared import PodiumRedis, PodiumRedisLeases, PodiumUnlimited
 from harness.contestants.podium_variants import PodiumFailover, PodiumSingle, PodiumSlow, PodiumTranslation
 from harness.contestants.vllm_router import VllmRouter
 
@@ -19,6 +27,14 @@ CONTESTANTS: tuple[Contestant, ...] = (
     PodiumSingle(),
     PodiumTranslation(),
     PodiumSlow(),
+    PodiumUnlimited(),
+    PodiumRedis(),
+    PodiumRedisLeases(),
+    PodiumFewKeys(),
+    PodiumManyKeys(),
+    PodiumNarrow(),
+    PodiumOneGateway(),
+    PodiumTwoGateways(),
     PodiumBare(),
     GranianServer(),
     PyreqwestTransport(),

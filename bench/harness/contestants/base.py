@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from harness.place import Place
-from harness.processes import BenchError, Child, wait_for_http
+from harness.processes import BenchError, Child, wait_for_http, wait_for_port
 
-__all__ = ["ALL_ROUNDS", "Accounting", "Contestant", "Process", "Running", "Side", "running"]
+__all__ = ["ALL_ROUNDS", "Accounting", "Contestant", "Process", "Running", "Sharing", "Side", "running"]
 
 ALL_ROUNDS = 1000
 
@@ -33,7 +33,7 @@ class Side:
     name: str
     process: Process
     port: int
-    ready_path: str
+    ready_path: str | None  # None: it is ready when it listens
 
 
 class Contestant(Protocol):
@@ -76,6 +76,16 @@ class Accounting(Protocol):
         """How many exchanges its ledger has, as soon as that is `expect`, or after `limit_s`."""
 
 
+@runtime_checkable
+class Sharing(Protocol):
+    """A contestant that decides together with others, in a store."""
+
+    least_calls: float  # of the store for each request; fewer, and it decided alone
+
+    def shared(self, place: Place) -> tuple[int, float]:
+        """How many calls the store has had, and the seconds that it took for them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """A contestant that serves."""
@@ -100,7 +110,10 @@ def running(contestant: Contestant, place: Place) -> Iterator[Running]:
         sides = []
         for side in contestant.sides(place):
             child = stack.enter_context(_start(side.name, side.process, place, place.load_core, folder))
-            wait_for_http(child, side.port, side.ready_path, limit_s=60)
+            if side.ready_path is None:
+                wait_for_port(child, side.port)
+            else:
+                wait_for_http(child, side.port, side.ready_path, limit_s=60)
             sides.append(child)
         process = contestant.gateway(place)
         gateway = stack.enter_context(_start(contestant.name, process, place, place.gateway_core, folder))

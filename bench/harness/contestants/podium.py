@@ -31,7 +31,7 @@ name: {MODEL}
 spec: {{version: bench-1}}
 ---
 """
-# Limits that are reckoned for each request and never reached. A stream holds its connection to the provider.
+# Limits and budgets, reckoned for each request and never reached. A stream holds its connection to the provider.
 LIMITS_AND_PRICE = f"""\
 kind: LimitPolicy
 name: bench
@@ -40,6 +40,14 @@ spec:
     - {{what: requests, amount: 100000000}}
     - {{what: tokens, amount: 100000000000}}
     - {{what: concurrency, amount: 1000000}}
+---
+kind: Budget
+name: bench-dollars
+spec: {{unit: usd, amount: 9000000, period: month, per: [tenant]}}
+---
+kind: Budget
+name: bench-tokens
+spec: {{unit: tokens, amount: 1000000000000, period: day, per: [key]}}
 ---
 kind: Price
 name: bench
@@ -115,6 +123,10 @@ class PodiumInstallation:
             self.key, self.key_id = made["api_key"], made["key"]["id"]
             with self._start(place, Side(self._name, self.gateway(place), place.port, "/healthz")) as gateway:
                 self._wait_for_key(place, gateway)
+        self._keep(place)
+
+    def _keep(self, place: Place) -> None:
+        """What is in the data folder now, without journals, is what `renew` brings back."""
         shutil.rmtree(self.data(place) / "journal", ignore_errors=True)
         shutil.rmtree(self._declared(place), ignore_errors=True)
         self.data(place).rename(self._declared(place))
@@ -146,6 +158,7 @@ class PodiumInstallation:
             folder=process.folder,
         )
         try:
+            assert side.ready_path is not None
             wait_for_http(child, side.port, side.ready_path, limit_s=60)
         except BaseException:
             child.stop()
@@ -166,8 +179,8 @@ class Podium:
     name = "podium"
     title = "Podium"
     about = (
-        "everything on: key, scopes, three limits, price, journal, metrics, a log line per exchange into a file;"
-        " `podium control` loads the ledger on the load core"
+        "everything on: key, scopes, three limits, two budgets, price, journal, metrics, a log line per exchange into a"
+        " file; `podium control` loads the ledger on the load core"
     )
     checks_keys = True
     runs_model = False

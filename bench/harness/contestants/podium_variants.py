@@ -7,7 +7,15 @@ from harness.contestants.podium import LIMITS_AND_PRICE, Podium
 from harness.place import Place
 from harness.request import ANTHROPIC_MODEL, MODEL
 
-__all__ = ["SLOW_MODELS", "PodiumFailover", "PodiumSingle", "PodiumSlow", "PodiumTranslation"]
+__all__ = [
+    "SLOW_MODELS",
+    "PodiumFailover",
+    "PodiumSingle",
+    "PodiumSlow",
+    "PodiumTranslation",
+    "document",
+    "providers",
+]
 
 # What the metric `slow` asks for: the same four backends under each of these names.
 SLOW_MODELS: dict[str, dict[str, object]] = {
@@ -18,14 +26,15 @@ SLOW_MODELS: dict[str, dict[str, object]] = {
 }
 
 
-def _document(kind: str, name: str, spec: dict[str, object]) -> str:
+def document(kind: str, name: str, spec: dict[str, object]) -> str:
+    """One document of a YAML stream."""
     return f"{json.dumps({'kind': kind, 'name': name, 'spec': spec})}\n---\n"  # JSON is YAML
 
 
-def _providers(place: Place, count: int) -> str:
+def providers(place: Place, count: int) -> str:
     """`count` providers of OpenAI's protocol, each on a port of its own."""
     return "".join(
-        _document(
+        document(
             "Provider",
             f"mock-{number}",
             {"protocol": "openai", "base_url": f"http://127.0.0.1:{port}/v1", "max_connections": 8192},
@@ -36,7 +45,7 @@ def _providers(place: Place, count: int) -> str:
 
 def _version(count: int) -> str:
     backends = [{"provider": f"mock-{number}", "model": MODEL} for number in range(1, count + 1)]
-    return _document("Version", "bench-1", {"backends": backends})
+    return document("Version", "bench-1", {"backends": backends})
 
 
 _PRICED = LIMITS_AND_PRICE.replace("provider: mock, ", "")
@@ -58,7 +67,7 @@ class PodiumFailover(Podium):
             "balancing": {"strategy": "least_in_flight"},
             "failure": {"breaker": {}, "retries": {}},  # their defaults
         }
-        return _providers(place, 4) + _version(4) + _document("Model", MODEL, spec) + _PRICED
+        return providers(place, 4) + _version(4) + document("Model", MODEL, spec) + _PRICED
 
 
 class PodiumSingle(Podium):
@@ -69,7 +78,7 @@ class PodiumSingle(Podium):
 
     def resources(self, place: Place) -> str:
         spec: dict[str, object] = {"version": "bench-1", "failure": {"breaker": None, "retries": {"attempts": 1}}}
-        return _providers(place, 1) + _version(1) + _document("Model", MODEL, spec) + _PRICED
+        return providers(place, 1) + _version(1) + document("Model", MODEL, spec) + _PRICED
 
 
 class PodiumTranslation(Podium):
@@ -88,9 +97,9 @@ class PodiumTranslation(Podium):
         return (
             super().resources(place)
             + "\n---\n"
-            + _document("Provider", "mock-anthropic", anthropic)
-            + _document("Version", "bench-anthropic-1", {"backends": backends})
-            + _document("Model", ANTHROPIC_MODEL, {"version": "bench-anthropic-1"})
+            + document("Provider", "mock-anthropic", anthropic)
+            + document("Version", "bench-anthropic-1", {"backends": backends})
+            + document("Model", ANTHROPIC_MODEL, {"version": "bench-anthropic-1"})
         )
 
 
@@ -102,6 +111,6 @@ class PodiumSlow(Podium):
     rounds = ALL_ROUNDS
 
     def resources(self, place: Place) -> str:
-        models = "".join(_document("Model", name, {"version": "bench-1", **spec}) for name, spec in SLOW_MODELS.items())
-        plain = _document("Model", MODEL, {"version": "bench-1"})
-        return _providers(place, 4) + _version(4) + models + plain + _PRICED
+        models = "".join(document("Model", name, {"version": "bench-1", **spec}) for name, spec in SLOW_MODELS.items())
+        plain = document("Model", MODEL, {"version": "bench-1"})
+        return providers(place, 4) + _version(4) + models + plain + _PRICED

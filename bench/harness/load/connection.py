@@ -27,6 +27,7 @@ class Connection(asyncio.Protocol):
         self._on_end, self._on_body = on_end, on_body
         self._transport: asyncio.Transport
         self.status = 0
+        self.head = b""  # of the last answer, in lower case
         self.sent_at = 0.0
         self.alive = False
         self._waiting = False
@@ -88,6 +89,7 @@ class Connection(asyncio.Protocol):
 
     def _read_head(self, head: bytes) -> None:
         self._in_head = False
+        self.head = head
         self.status = int(head[9:12])
         _, found, rest = head.partition(b"\r\ncontent-length:")
         self._left = int(rest.partition(b"\r\n")[0]) if found else None

@@ -10,7 +10,7 @@ from harness.lab import Lab, Loads
 from harness.machine import WatchReading
 from harness.mocks.sse import expected_stream
 from harness.processes import BenchError
-from harness.request import COMPLETION, chat_request, post
+from harness.request import COMPLETION, MODEL, Request, chat_request, post
 
 __all__ = [
     "START_S",
@@ -62,10 +62,10 @@ def made_for(contestant: Contestant, metric: str) -> bool:
     return contestant.metrics is not None and metric in contestant.metrics
 
 
-def check_answer(running: Running) -> None:
+def check_answer(running: Running, model: str = MODEL) -> None:
     """The contestant relays the provider's answer byte by byte and refuses a caller without a key, if it has any."""
-    port, contestant = running.place.port, running.contestant
-    status, body = _post(port, contestant.headers(), stream=False, usage=False)
+    contestant = running.contestant
+    status, body = _post(chat_request(running.place.port, contestant.headers(), model=model))
     if status != 200 or body != COMPLETION.encode():
         raise BenchError(f"{contestant.name}: not the provider's answer: {status} {body[:300]!r}")
     _check_refusal(running)
@@ -73,8 +73,8 @@ def check_answer(running: Running) -> None:
 
 def check_stream(running: Running, *, events: int, usage: bool) -> None:
     """The same for a stream."""
-    port, contestant = running.place.port, running.contestant
-    status, body = _post(port, contestant.headers(), stream=True, usage=usage)
+    contestant = running.contestant
+    status, body = _post(chat_request(running.place.port, contestant.headers(), stream=True, usage=usage))
     expected = expected_stream(events, usage=usage)
     if status != 200 or body != expected:
         raise BenchError(
@@ -86,15 +86,14 @@ def check_stream(running: Running, *, events: int, usage: bool) -> None:
 
 def _check_refusal(running: Running) -> None:
     if running.contestant.checks_keys:
-        status, _ = _post(running.place.port, {}, stream=False, usage=False)
+        status, _ = _post(chat_request(running.place.port, {}))
         if status != 401:
             raise BenchError(f"{running.contestant.name}: a call without a key got {status}, not 401")
 
 
-def _post(port: int, headers: object, *, stream: bool, usage: bool) -> tuple[int, bytes]:
-    assert isinstance(headers, dict)
+def _post(request: Request) -> tuple[int, bytes]:
     try:
-        return post(chat_request(port, headers, stream=stream, usage=usage))
+        return post(request)
     except (OSError, http.client.HTTPException) as error:
         raise BenchError(f"a single call failed: {error!r}") from error
 
