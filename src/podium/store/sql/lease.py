@@ -10,6 +10,7 @@ from podium.store.sql.tables import leases
 __all__ = ["SqlLeaderLease"]
 
 _NAME = "leader"
+_CLOCK_PUT_BACK = 2  # terms of a lease
 
 
 class SqlLeaderLease:
@@ -24,7 +25,9 @@ class SqlLeaderLease:
         make = sqlite.insert if self._database.is_sqlite else postgresql.insert
         now = self._now()
         offered = make(leases).values(name=_NAME, holder=holder, expires_unix_s=now + ttl_s)
-        free = (leases.c.holder == holder) | (leases.c.expires_unix_s <= now)
+        ends = leases.c.expires_unix_s
+        # One that ends later than any that is given now was given before the clock was put back.
+        free = (leases.c.holder == holder) | (ends <= now) | (ends > now + _CLOCK_PUT_BACK * ttl_s)
         statement = offered.on_conflict_do_update(
             index_elements=[leases.c.name],
             set_={"holder": offered.excluded.holder, "expires_unix_s": offered.excluded.expires_unix_s},
