@@ -225,6 +225,21 @@ async def test_what_cannot_start_in_time_is_told_at_once():
     await house.settle()
 
 
+async def test_a_first_flood_is_measured_by_the_time_that_an_exchange_usually_takes():
+    """The pool was never full before, so how fast it is when full is not known."""
+    house = House(2, max_wait_s=1.0)
+    for _ in range(20):
+        await house.serve_one(0.5)
+    calls = [house.come(str(number)) for number in range(20)]
+    await house.settle()
+    late = [task for task, _ in calls if task.done()]
+    assert {error_of(task).reason for task in late} == {"cannot_start_in_time"}
+    assert house.waiting() == pytest.approx(4, abs=1)  # four a second
+    for task, _ in calls:
+        task.cancel()
+    await house.settle()
+
+
 async def test_the_typical_time_is_the_median_of_successes():
     house = House(1)
     assert house.queue.typical_ns(house.now_ns) == 0

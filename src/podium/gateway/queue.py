@@ -112,6 +112,9 @@ class PoolQueue:
     ) -> None:
         """Wait for a place; Overloaded, RateLimited: there is none in time. Cancelled, it leaves nothing behind."""
         now_ns = clock.monotonic_ns()
+        typical_ns = self.typical_ns(now_ns)
+        if typical_ns:
+            self._admission.guess_per_s = self._admission.limit * 1e9 / typical_ns
         decision = self._admission.arrive(turn, now_ns)
         if decision.verdict is Verdict.START:
             return

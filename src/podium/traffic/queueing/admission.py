@@ -22,6 +22,7 @@ from podium.traffic.queueing.saturation import Saturation
 __all__ = ["Admission", "AdmissionPolicy", "Decision", "Shed", "Verdict"]
 
 _SECOND_NS = 1_000_000_000
+_CAREFUL = 1.25  # the expected wait is a mean: were no more than that left, half of the last in line would be too late
 
 
 class Verdict(StrEnum):
@@ -80,7 +81,7 @@ class Admission:
     `resize`, call `next` until it has nothing more.
     """
 
-    __slots__ = ("_busy", "_drain", "limit", "policy", "queue", "running", "saturation")
+    __slots__ = ("_busy", "_drain", "guess_per_s", "limit", "policy", "queue", "running", "saturation")
 
     def __init__(self, policy: AdmissionPolicy, limit: int, now_ns: int) -> None:
         self.policy = policy
@@ -88,6 +89,7 @@ class Admission:
         self.saturation = Saturation(policy.max_wait_s, now_ns)
         self.limit = limit  # places; change it by `resize`
         self.running = 0
+        self.guess_per_s: float | None = None  # the drain rate as it must be about, until it is measured
         self._drain = DrainRate(policy.window_s)
         self._busy = False
         self._look(now_ns)
@@ -108,9 +110,9 @@ class Admission:
             return _START
         policy = self.policy
         entry.start_by_ns = min(entry.start_by_ns, now_ns + int(policy.max_wait_s * _SECOND_NS))
-        rate = self._drain.per_s(now_ns)
+        rate = self.drain_per_s(now_ns)
         wait_s = None if rate is None else (self.queue.cost_before(entry) + entry.cost) / rate
-        if now_ns + int((wait_s or 0.0) * _SECOND_NS) > entry.start_by_ns:
+        if now_ns + int((wait_s or 0.0) * _CAREFUL * _SECOND_NS) > entry.start_by_ns:
             return self._refuse(entry, ShedReason.CANNOT_START_IN_TIME, wait_s)
         if entry.rank == LOWEST_RANK and self.wait_s(now_ns) > policy.shed_lowest_at * policy.max_wait_s:
             return self._refuse(entry, ShedReason.SATURATED, wait_s)
@@ -159,14 +161,15 @@ class Admission:
         """How long the pool needs for all that waits; a guess from how full the queue is until the rate is known."""
         if not self.queue.size:
             return 0.0
-        rate = self._drain.per_s(now_ns)
+        rate = self.drain_per_s(now_ns)
         if rate is None:
             return self.policy.max_wait_s * self.queue.size / self.policy.queue.max_entries
         return self.queue.cost / rate
 
     def drain_per_s(self, now_ns: int) -> float | None:
-        """Cost that the pool finishes in a second when it is fully used; None: not known yet."""
-        return self._drain.per_s(now_ns)
+        """Cost that the pool finishes in a second when it is fully used; None: not known, and no guess."""
+        rate = self._drain.per_s(now_ns)
+        return self.guess_per_s if rate is None else rate
 
     def observe(self, now_ns: int) -> float:
         """Bring `saturation` up to date; its figure of this moment. A few times a second is enough."""
@@ -185,7 +188,7 @@ class Admission:
             self.queue.rest()
 
     def _shed(self, entry: Entry, reason: ShedReason, now_ns: int) -> Shed:
-        rate = self._drain.per_s(now_ns)
+        rate = self.drain_per_s(now_ns)
         wait_s = None if rate is None else (self.queue.cost_before(entry) + entry.cost) / rate
         return Shed(entry, reason, self._retry_s(wait_s))
 
