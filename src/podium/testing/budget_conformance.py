@@ -18,10 +18,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+from podium.core.reasons import Reason
 from podium.economics.budgets.repair import LedgerReading, compare
 from podium.economics.budgets.store import BudgetStore
 from podium.economics.budgets.values import (
-    BudgetReason,
     Charge,
     Cost,
     Refusal,
@@ -150,7 +150,7 @@ class BudgetStoreConformance:
         await store.settle(_id(1), _usd(60))
         await _held(store, 2, charge, usd=30)
         refusal = await _refused(other, 3, charge, usd=11)
-        assert (refusal.reason, refusal.cause) == (BudgetReason.BUDGET_EXHAUSTED, RefusalCause.IN_FLIGHT)
+        assert (refusal.reason, refusal.cause) == (Reason.BUDGET_EXHAUSTED, RefusalCause.IN_FLIGHT)
         assert (refusal.budget, refusal.resets_unix_ns, refusal.retry_after_s) == ("b", None, 1.0)
         assert (refusal.standing.settled, refusal.standing.reserved) == (60, 30)
         await _held(other, 4, charge, usd=10)

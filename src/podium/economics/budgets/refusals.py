@@ -6,9 +6,10 @@ from decimal import Decimal
 from math import inf
 
 from podium.core.money import NANOUSD_PER_USD
+from podium.core.reasons import Reason
 from podium.economics.budgets.account import Account
 from podium.economics.budgets.periods import time_zone
-from podium.economics.budgets.values import BudgetReason, Cost, Refusal, RefusalCause, Rule
+from podium.economics.budgets.values import Cost, Refusal, RefusalCause, Rule
 
 __all__ = ["format_amount", "format_moment", "refusal"]
 
@@ -62,6 +63,4 @@ def _refusals(accounts: Sequence[Account], estimate: Cost, unix_ns: int) -> Iter
             when = "" if resets_ns is None else f"; there is room again from {format_moment(resets_ns, rule.zone)}"
             message = f"{used}{when}."
             retry_s = None if resets_ns is None else max(0.0, (resets_ns - unix_ns) / _SECOND_NS)
-        yield Refusal(
-            BudgetReason.BUDGET_EXHAUSTED, cause, rule.budget, message, resets_ns, retry_s, account.standing()
-        )
+        yield Refusal(Reason.BUDGET_EXHAUSTED, cause, rule.budget, message, resets_ns, retry_s, account.standing())

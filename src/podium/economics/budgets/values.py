@@ -5,9 +5,9 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from podium.core.budgets import BudgetUnit
+from podium.core.reasons import Reason
 
 __all__ = [
-    "BudgetReason",
     "Charge",
     "Correction",
     "Cost",
@@ -58,12 +58,6 @@ class Charge:
     buckets: int = 0  # before the current one that count too
 
 
-class BudgetReason(StrEnum):
-    """Why nothing was reserved; the words are those of podium.core.reasons.Reason."""
-
-    BUDGET_EXHAUSTED = "budget_exhausted"
-
-
 class RefusalCause(StrEnum):
     """What the room is missing for."""
 
@@ -76,7 +70,7 @@ class RefusalCause(StrEnum):
 class Refusal:
     """Why nothing was reserved: of all budgets without room, the one that has it last."""
 
-    reason: BudgetReason
+    reason: Reason
     cause: RefusalCause
     budget: str
     message: str  # a sentence for the caller
