@@ -224,3 +224,27 @@ def test_a_gateway_can_use_whatever_is_accepted(failure, strategy):
 
     assert state.out(0) is None
     assert memory.retry_budget is not None
+
+
+class Nowhere:
+    def places(self, now_ns):
+        return 1
+
+
+@given(queueing=some_of(Queueing), concurrency=some_of(Concurrency, algorithm="aimd") | st.none())
+def test_a_queue_can_be_made_of_whatever_is_accepted(queueing, concurrency):
+    try:
+        model = spec_from_builtins("Model", {"version": "v", "queueing": queueing | {"concurrency": concurrency}})
+    except msgspec.ValidationError:
+        return
+    fleet = Fleet()
+    account = fleet.account("p", Provider(protocol="openai", base_url="https://a.example/v1"), 0)
+    state = fleet.backend("m p/x", account, None, 0)
+    state.bear(model.queueing.concurrency, 1)
+    queue = fleet.queue("m", model.queueing, Nowhere(), 1)
+
+    assert queue.try_enter(1)
+    assert not queue.try_enter(2)
+    assert not state.full
+    queue.leave(3, served_ns=1)
+    assert queue.saturation(4) >= 0
