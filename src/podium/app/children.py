@@ -71,6 +71,7 @@ def children(settings: Settings, gateways: list[GatewayChild]) -> list[ChildSpec
         )
 
     drain_s = settings.server.drain_timeout_s
+    asked = settings.control.gateways or ",".join(one.probes for one in gateways)
     return [
         *(
             child(one.name, "gateway", url=f"{one.probes}/readyz", rank=2, drain_s=drain_s, variables=one.variables)
@@ -92,6 +93,7 @@ def children(settings: Settings, gateways: list[GatewayChild]) -> list[ChildSpec
             url=f"http://{reachable(settings.admin.host, settings.admin.port)}/readyz",
             rank=0,
             drain_s=0.0,
+            variables={"PODIUM_CONTROL_GATEWAYS": asked},
         ),
     ]
 

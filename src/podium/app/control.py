@@ -1,7 +1,7 @@
 """The control process."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
@@ -9,12 +9,16 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from podium.app.budget_repair import open_shared_standings, register_repair_metrics
+from podium.app.budget_truth_place import budget_truth
 from podium.app.process import check_free, prepare_data_folder, root_secret, run_until_stopped
 from podium.app.snapshots import PublishedSnapshots, published_snapshots
+from podium.app.standings import HttpGateways, gateway_addresses
 from podium.config import Settings
 from podium.control.bootstrap import declare_defaults, ensure_admin_key
-from podium.control.plane import ControlPlane
+from podium.control.plane import Budgeting, ControlPlane
 from podium.control.snapshots import SnapshotPublisher
+from podium.economics.budgets.values import Crossing
 from podium.identity.keys import derive_secret
 from podium.store.journal_folders import JournalFolders
 from podium.store.sql.database import open_database
@@ -22,6 +26,7 @@ from podium.store.sql.keys import SqlKeyStore
 from podium.store.sql.lease import SqlLeaderLease
 from podium.store.sql.ledger import SqlLedger
 from podium.store.sql.resources import SqlResourceStore
+from podium.telemetry.budget_alerts import BudgetAlerts
 from podium.telemetry.logging import configure_logging
 from podium.telemetry.process_metrics import ProcessMetrics
 from podium.web.admin.app import build_admin_app
@@ -36,9 +41,12 @@ def run(settings: Settings) -> int:
     configure_logging(settings.telemetry)
 
     async def serve(stop: asyncio.Event) -> int:
-        async with open_plane(settings) as plane:
+        alerts = BudgetAlerts()
+        async with open_plane(settings, alerts) as plane:
             metrics = ProcessMetrics()
             _register_gauges(metrics, plane)
+            register_repair_metrics(metrics, plane)
+            alerts.register(metrics)
             app = build_admin_app(plane, settings.admin, metrics=metrics.render)
             await _serve_http(app, settings, stop)
         return 0
@@ -47,8 +55,13 @@ def run(settings: Settings) -> int:
 
 
 @asynccontextmanager
-async def open_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
-    """The control plane over the real stores, its loops running; the first start sets everything up."""
+async def open_plane(
+    settings: Settings, told: Callable[[Sequence[Crossing]], None] = lambda _: None
+) -> AsyncIterator[ControlPlane]:
+    """The control plane over the real stores, its loops running; the first start sets everything up.
+
+    `told` hears of soft marks of budgets that the repair reaches.
+    """
     data = settings.data
     prepare_data_folder(data.path)
     root = root_secret(settings)
@@ -59,6 +72,8 @@ async def open_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
         publisher = await stack.enter_async_context(_telling(published_snapshots(settings, root, database), settings))
         journals = JournalFolders(data.journals, alone=True)
         stack.callback(journals.give_back)
+        gateways = HttpGateways(gateway_addresses(settings.control.gateways))
+        shared = await stack.enter_async_context(open_shared_standings(settings.redis))
         plane = ControlPlane(
             resource_store=SqlResourceStore(database),
             key_store=SqlKeyStore(database),
@@ -68,6 +83,9 @@ async def open_plane(settings: Settings) -> AsyncIterator[ControlPlane]:
             publisher=publisher,
             pepper=derive_secret(root, "api-keys"),
             settings=settings.control,
+            budgeting=Budgeting(budget_truth(settings, root, database), settings.redis.lease_s, told),
+            gateways=await stack.enter_async_context(gateways),
+            shared=shared,
         )
         await declare_defaults(plane.resources)
         await ensure_admin_key(plane.keys, plane.resources, data, plane.clock)

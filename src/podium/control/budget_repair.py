@@ -1,7 +1,7 @@
 """Compares shared budgets with the ledger, again and again, and tells what it mended."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import structlog
@@ -11,13 +11,14 @@ from podium.control.waiting import wait_for
 from podium.core.budgets import Budget
 from podium.core.clock import Clock
 from podium.core.errors import PodiumError
+from podium.core.resources import Resource
 from podium.economics.budgets.mending import Mender, MendReport
 from podium.economics.budgets.rules import BudgetTable
 from podium.economics.budgets.spending import SpendLedger
 from podium.economics.budgets.store import BudgetStore
 from podium.economics.budgets.values import Crossing
 
-__all__ = ["BudgetRepair", "RepairStatus", "declared_budgets", "unhurried_s"]
+__all__ = ["BudgetRepair", "RepairStatus", "budgets_of", "declared_budgets", "unhurried_s"]
 
 _log = structlog.get_logger("podium.control.budgets")
 
@@ -103,6 +104,11 @@ class BudgetRepair:
 async def declared_budgets(resources: ResourceStore) -> dict[str, Budget]:
     """The budgets by name."""
     _, declared = await resources.current()
+    return budgets_of(declared)
+
+
+def budgets_of(declared: Iterable[Resource]) -> dict[str, Budget]:
+    """The budgets among these, by name."""
     return {one.name: one.spec for one in declared if isinstance(one.spec, Budget)}
 
 

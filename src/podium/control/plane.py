@@ -1,25 +1,32 @@
 """The control plane as one object: the use cases, and the loops that run while it is open."""
 
 import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
+from podium.control.budget_repair import BudgetRepair
+from podium.control.budget_spending import LedgerSpending
+from podium.control.budget_truth import BudgetTruths, TruthPublisher
 from podium.control.exchanges import Exchanges
 from podium.control.keys import Keys
-from podium.control.leader import Leader, new_holder, perform
+from podium.control.leader import Duty, Leader, new_holder, perform
 from podium.control.loader import JournalReader, Loader, LoaderStatus
 from podium.control.operators import Operators
 from podium.control.ports import KeyStore, LeaderLease, Ledger, ResourceStore
 from podium.control.resources import Resources
 from podium.control.settings import ControlSettings
 from podium.control.snapshots import SnapshotPublisher, Snapshots, SnapshotStatus
+from podium.control.standings import GatewayAsker, SharedStandings, StandingsUse
 from podium.control.usage import Usage
 from podium.core.clock import Clock, SystemClock
 from podium.core.errors import PodiumError
+from podium.economics.budgets.values import Crossing
 
-__all__ = ["ControlPlane", "PlaneStatus"]
+__all__ = ["Budgeting", "ControlPlane", "PlaneStatus"]
 
 _PROBE_TIMEOUT_S = 2.0
 
@@ -38,6 +45,15 @@ class PlaneStatus(msgspec.Struct, frozen=True, kw_only=True):
     def ready(self) -> bool:
         """Whether changes by operators can be made."""
         return self.database == "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Budgeting:
+    """What the loops over budgets need: where gateways that share nothing are told, and how long a lease is."""
+
+    truth: TruthPublisher
+    lease_s: float
+    told: Callable[[Sequence[Crossing]], None]  # hears of soft marks that a repair reaches
 
 
 class ControlPlane:
@@ -59,7 +75,11 @@ class ControlPlane:
         settings: ControlSettings | None = None,
         clock: Clock | None = None,
         holder: str | None = None,
+        budgeting: Budgeting | None = None,
+        gateways: GatewayAsker | None = None,
+        shared: SharedStandings | None = None,
     ) -> None:
+        """`shared`: the store that gateways share limits and budgets in; None: each counts for itself."""
         settings = settings or ControlSettings()
         self.clock = clock or SystemClock()
         self.snapshots = Snapshots(resource_store, key_store, publisher, self.clock, poll_s=settings.poll_s)
@@ -75,10 +95,30 @@ class ControlPlane:
             batch_events=settings.loader_batch_events,
             poll_s=settings.loader_poll_s,
         )
+        self.standings = StandingsUse(key_store, resource_store, ledger, self.clock, gateways=gateways, shared=shared)
+        spending = LedgerSpending(ledger, self.loader, self.clock)
+        self.repair: BudgetRepair | None = None
+        duties: list[Duty] = [self.snapshots.run]
+        if shared is not None and budgeting is not None:
+            self.repair = BudgetRepair(
+                shared.budgets,
+                spending,
+                resource_store,
+                self.clock,
+                told=budgeting.told,
+                period_s=settings.budget_repair_s,
+                patience_s=budgeting.lease_s,
+            )
+            duties.append(self.repair.run)
+        if shared is None and budgeting is not None:
+            truths = BudgetTruths(
+                budgeting.truth, spending, resource_store, self.clock, period_s=settings.budget_truth_s
+            )
+            duties.append(truths.run)
         self.leader = Leader(
             lease,
             self.clock,
-            (self.snapshots.run,),
+            tuple(duties),
             holder=holder or new_holder(),
             ttl_s=settings.lease_ttl_s,
         )

@@ -41,3 +41,26 @@ class ControlSettings:
             "maximum": 100_000,
         },
     )
+    gateways: str = field(
+        default="",
+        metadata={
+            "help": "Addresses of gateways, between commas, that are asked how limits and budgets stand:"
+            " `http://10.0.0.5:8080`. The key of whoever asks is sent there. `podium up` sets it for its own."
+        },
+    )
+    budget_repair_s: float = field(
+        default=300.0,
+        metadata={
+            "help": "How often shared budgets are compared with the ledger; less often when that takes long.",
+            "minimum": 1.0,
+            "maximum": 86_400.0,
+        },
+    )
+    budget_truth_s: float = field(
+        default=30.0,
+        metadata={
+            "help": "How often gateways that share no budgets are told what the ledger knows was spent.",
+            "minimum": 0.5,
+            "maximum": 3600.0,
+        },
+    )

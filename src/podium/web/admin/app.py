@@ -11,7 +11,7 @@ from litestar.openapi.spec import SecurityRequirement
 
 from podium import __version__
 from podium.control.plane import ControlPlane
-from podium.web.admin import exchanges, keys, openapi, resources, revisions, state, usage
+from podium.web.admin import exchanges, keys, openapi, resources, revisions, standings, state, usage
 from podium.web.admin.auth import author, require_operator
 from podium.web.admin.errors import exception_handlers
 from podium.web.admin.request import AdminRequest
@@ -46,6 +46,7 @@ def build_admin_app(
             *keys.HANDLERS,
             *usage.HANDLERS,
             *exchanges.HANDLERS,
+            *standings.HANDLERS,
             *state.HANDLERS,
         ],
         dependencies={"author": Provide(author)},

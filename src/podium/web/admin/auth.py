@@ -10,7 +10,7 @@ from podium.control.authors import check_author
 from podium.control.plane import ControlPlane
 from podium.core.snapshot import KeyEntry
 
-__all__ = ["author", "require_operator"]
+__all__ = ["author", "presented_key", "require_operator"]
 
 _OPERATOR = "podium.operator"
 _MAX_HEADER = 200
@@ -19,7 +19,7 @@ _MAX_HEADER = 200
 async def require_operator(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """Let only the bearer of a live admin key pass. Runs before anything of the request is decoded."""
     plane: ControlPlane = connection.app.state.plane
-    connection.scope["state"][_OPERATOR] = await plane.operators.identify(_bearer(connection))
+    connection.scope["state"][_OPERATOR] = await plane.operators.identify(presented_key(connection))
 
 
 async def author(request: Request[Any, Any, Any]) -> str:
@@ -33,7 +33,8 @@ async def author(request: Request[Any, Any, Any]) -> str:
     return name
 
 
-def _bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
+def presented_key(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
+    """The bearer token; None when there is no such header, "" when it is of another scheme."""
     header = connection.headers.get("authorization")
     if header is None:
         return None
