@@ -4,14 +4,15 @@ import asyncio
 import gc
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from podium.app.backends import backends_out
+from podium.app.budget_truth_place import budget_truth
 from podium.app.journal_turns import JournalTurns
 from podium.app.process import prepare_data_folder, root_secret, run_until_stopped, worker_key
 from podium.app.snapshots import published_snapshots, snapshot_poll_s, told_by_database
@@ -19,13 +20,18 @@ from podium.config import Settings
 from podium.core.clock import SystemClock
 from podium.core.errors import OperatorError
 from podium.core.trace import Sampler
+from podium.economics.budgets.book import Book
+from podium.gateway.budget_truth import BudgetTruthFollower, OwnBudgets
 from podium.gateway.fleet import Fleet
 from podium.gateway.flight import Flight
 from podium.gateway.follow import SnapshotFollower
 from podium.gateway.pool import Pool
+from podium.gateway.standings import GatewayStandings
+from podium.gateway.world import World
 from podium.identity.keys import derive_secret
 from podium.store.journal import JournalWriter
 from podium.store.sql.database import Database, open_database
+from podium.telemetry.budget_alerts import BudgetAlerts
 from podium.telemetry.fleet_gauges import FleetGauges
 from podium.telemetry.gateway_gauges import GatewayReadings, register_gateway_gauges
 from podium.telemetry.logging import configure_logging
@@ -40,17 +46,20 @@ from podium.web.openai.surface import OpenAiSurface
 from podium.web.probe_surface import ProbeSurface
 from podium.web.probes import Part, Probes
 from podium.web.settings import GatewayServerSettings
+from podium.web.standings import StandingsPath
 
 if TYPE_CHECKING:
     from podium.app.shared import Shared
-    from podium.store.redis.notices import Listener
 
 __all__ = ["Gateway", "run"]
+
+Duty = Callable[[], Coroutine[Any, Any, None]]  # runs until it is cancelled
 
 # An exchange leaves no cycles behind, so the collector finds nothing; at Python's own 700 it took 3% of the time.
 _GC_THRESHOLDS = (20_000, 20, 20)
 _CONNECTIONS = 2  # to the database, which a gateway asks for snapshots only
 _PROBE_CONNECTIONS = 64
+_LEASE_S = 90_000.0  # of a reservation: above the longest that an exchange may be given to take
 _LANDING_TIMEOUT_S = 5.0  # for exchanges that were cut off: counting their tokens may have to load the tokenizer
 
 
@@ -59,7 +68,8 @@ def run(settings: Settings) -> int:
     configure_logging(settings.telemetry)
 
     async def serve(stop: asyncio.Event) -> int:
-        async with _shared(settings) as shared, Gateway(settings, shared).running():
+        alerts = BudgetAlerts()
+        async with _shared(settings, alerts) as shared, Gateway(settings, shared, alerts).running():
             gc.collect()
             gc.freeze()  # what lives as long as the process need not be looked through again and again
             gc.set_threshold(*_GC_THRESHOLDS)
@@ -72,9 +82,10 @@ def run(settings: Settings) -> int:
 class Gateway:
     """One data plane. `running` starts it and, at its end, drains it."""
 
-    def __init__(self, settings: Settings, shared: "Shared | None" = None) -> None:
+    def __init__(self, settings: Settings, shared: "Shared | None" = None, alerts: BudgetAlerts | None = None) -> None:
         """OperatorError: data folder, secret or telemetry settings cannot be used. `shared` None: nothing is."""
         self._shared = shared
+        alerts = alerts or BudgetAlerts()
         data = settings.data
         prepare_data_folder(data.path)
         root = root_secret(settings)
@@ -94,25 +105,40 @@ class Gateway:
             poll_s=snapshot_poll_s(settings, self._database),
         )
         self.turns = None if self._database is None else JournalTurns(settings, self._database, clock)
-        name = settings.gateway.name
+        name = self.name = settings.gateway.name
         self._journal_folder = data.journals / name
         self.journal = JournalWriter(self._journal_folder, settings.journal, asyncio.get_running_loop())
         self.sinks = Sinks(settings.telemetry, gateway=name)
+        own = OwnBudgets(Book(lease_s=_LEASE_S), alerts) if shared is None else None
+        self.truth = None
+        if own is not None:
+            source = budget_truth(settings, root, self._database)
+            self.truth = BudgetTruthFollower(source, own.book, self._world, clock, alerts)
+        pepper = derive_secret(root, "api-keys")
         self.flight = Flight(
             worlds=self.follower,
             journal=self.journal,
             sinks=(self.sinks,),
             settings=settings.gateway,
-            pepper=derive_secret(root, "api-keys"),
+            pepper=pepper,
             clock=clock,
             limits=None if shared is None else shared.limits,
-            budgets=None if shared is None else shared.budgets,
+            budgets=own if shared is None else shared.budgets,
         )
+        book = None if own is None else own.book
+        told = GatewayStandings(name, self._world, self.flight.admitter.limits, book, clock, pepper=pepper)
+        standings = StandingsPath(told.answer)
         traced = settings.telemetry.trace_sample_ratio if settings.telemetry.otlp_endpoint else 0.0
-        surface = OpenAiSurface(self.flight, probes=self, sampler=Sampler(traced), clock=clock)
+        surface = OpenAiSurface(self.flight, probes=self, sampler=Sampler(traced), clock=clock, standings=standings)
         self.server = HttpServer(settings.server, surface)
-        self.probe_server = _probe_server(settings.server, self)
+        self.probe_server = _probe_server(settings.server, self, standings)
+        alerts.register(self.sinks.metrics)
         _register_gauges(self.sinks.metrics, self, settings.telemetry)
+
+    def pools(self) -> Mapping[str, Pool]:
+        """All pools by their models; none before the first snapshot."""
+        world = self.follower.current
+        return world.pools() if world else {}
 
     def journal_bytes(self) -> int:
         """Bytes of segments on disk that the ledger does not have yet, about."""
@@ -129,21 +155,22 @@ class Gateway:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._close)
             await self.follower.look()
+            if self.truth is not None:
+                await self.truth.look()
             await stack.enter_async_context(told_by_database(self._database, self.follower.tell))
+            duties = [self.follower.run, self.watch.run, self.checks.run]
+            if self.truth is not None:
+                duties.append(self.truth.run)
+            if self.turns is not None:
+                duties.append(self.turns.run)
             if self._shared is not None:
-                await stack.enter_async_context(_hearing(self._shared, self))
+                duties.append(await stack.enter_async_context(_in_touch(self._shared, self)))
             if self.probe_server is not None:  # first: whoever watches sees why the other one does not listen yet
                 await self.probe_server.start()
                 stack.push_async_callback(self.probe_server.stop)
             await self.server.start()
             async with asyncio.TaskGroup() as group:
-                loops = [
-                    group.create_task(self.follower.run(), name="snapshot follower"),
-                    group.create_task(self.watch.run(), name="worker watch"),
-                    group.create_task(self.checks.run(), name="health checks"),
-                ]
-                if self.turns is not None:
-                    loops.append(group.create_task(self.turns.run(), name="journal turns"))
+                loops = [group.create_task(duty(), name=duty.__qualname__) for duty in duties]
                 yield
                 await self.server.stop()
                 await self.flight.all_landed(_LANDING_TIMEOUT_S)
@@ -156,6 +183,9 @@ class Gateway:
         await self.sinks.close()
         if self._database is not None:
             await self._database.close()
+
+    def _world(self) -> World | None:
+        return self.follower.current
 
     # podium.web.probes.Probes
 
@@ -183,25 +213,31 @@ class Gateway:
 
 
 @asynccontextmanager
-async def _shared(settings: Settings) -> "AsyncIterator[Shared | None]":
+async def _shared(settings: Settings, alerts: BudgetAlerts) -> "AsyncIterator[Shared | None]":
     """What gateways share in Redis, open; None: each counts for itself."""
     if settings.redis.url is None:
         yield None
         return
     from podium.app.shared import open_shared  # noqa: PLC0415 - an extra, and heavy
 
-    async with open_shared(settings.redis, settings.gateway.name, SystemClock()) as shared:
+    name = settings.gateway.name
+    async with open_shared(settings.redis, name, SystemClock(), crossed=lambda one: alerts((one,))) as shared:
         yield shared
 
 
-def _hearing(shared: "Shared", gateway: Gateway) -> "Listener":
-    """Hears what other processes tell through the shared store."""
+@asynccontextmanager
+async def _in_touch(shared: "Shared", gateway: Gateway) -> AsyncIterator[Duty]:
+    """Hears what other processes tell through the shared store; the duty that tells them."""
+    from podium.app.gossip import BREAKERS, GossipCarrier  # noqa: PLC0415 - an extra, and heavy
     from podium.app.notices import SNAPSHOTS  # noqa: PLC0415 - as above
     from podium.app.shared import register_shared_gauges  # noqa: PLC0415 - as above
     from podium.store.redis.notices import Listener  # noqa: PLC0415 - as above
 
     register_shared_gauges(gateway.sinks.metrics, shared)
-    return Listener(shared.client, (SNAPSHOTS,), lambda _: gateway.follower.tell())
+    carrier = GossipCarrier(gateway.name, gateway.pools, gateway.fleet, shared.notices, SystemClock())
+    hear = {SNAPSHOTS: lambda _: gateway.follower.tell(), BREAKERS: carrier.take}
+    async with Listener(shared.client, tuple(hear), lambda notice: hear[notice.topic](notice)):
+        yield carrier.run
 
 
 def _shared_database(settings: Settings) -> Database | None:
@@ -213,7 +249,7 @@ def _shared_database(settings: Settings) -> Database | None:
     return open_database(few, settings.data.database_file)
 
 
-def _probe_server(settings: GatewayServerSettings, probes: Probes) -> HttpServer | None:
+def _probe_server(settings: GatewayServerSettings, probes: Probes, standings: StandingsPath) -> HttpServer | None:
     if not settings.probe_port:
         return None
     own = replace(
@@ -224,7 +260,7 @@ def _probe_server(settings: GatewayServerSettings, probes: Probes) -> HttpServer
         max_connections=_PROBE_CONNECTIONS,
         drain_timeout_s=min(settings.drain_timeout_s, 1.0),
     )
-    return HttpServer(own, ProbeSurface(probes))
+    return HttpServer(own, ProbeSurface(probes, standings))
 
 
 def _worker_urls() -> dict[str, str]:
@@ -246,10 +282,6 @@ def _register_gauges(metrics: GatewayMetrics, gateway: Gateway, settings: Teleme
         world = gateway.follower.current
         return world.snapshot.revision if world else None
 
-    def pools() -> Mapping[str, Pool]:
-        world = gateway.follower.current
-        return world.pools() if world else {}
-
     register_gateway_gauges(
         metrics,
         GatewayReadings(
@@ -263,4 +295,4 @@ def _register_gauges(metrics: GatewayMetrics, gateway: Gateway, settings: Teleme
             workers_up=lambda: gateway.watch.up,
         ),
     )
-    FleetGauges(pools, SystemClock(), max_series=settings.metrics_max_series).register(metrics)
+    FleetGauges(gateway.pools, SystemClock(), max_series=settings.metrics_max_series).register(metrics)
