@@ -10,9 +10,20 @@ from typing import Protocol, runtime_checkable
 from harness.place import Place
 from harness.processes import BenchError, Child, wait_for_http, wait_for_port
 
-__all__ = ["ALL_ROUNDS", "Accounting", "Contestant", "Process", "Running", "Sharing", "Side", "running"]
+__all__ = [
+    "ALL_ROUNDS",
+    "SIDE_READY_WITHIN_S",
+    "Accounting",
+    "Contestant",
+    "Process",
+    "Running",
+    "Sharing",
+    "Side",
+    "running",
+]
 
 ALL_ROUNDS = 1000
+SIDE_READY_WITHIN_S = 180.0  # with a million keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +124,11 @@ def running(contestant: Contestant, place: Place) -> Iterator[Running]:
             if side.ready_path is None:
                 wait_for_port(child, side.port)
             else:
-                wait_for_http(child, side.port, side.ready_path, limit_s=60)
+                wait_for_http(child, side.port, side.ready_path, limit_s=SIDE_READY_WITHIN_S)
             sides.append(child)
         process = contestant.gateway(place)
         gateway = stack.enter_context(_start(contestant.name, process, place, place.gateway_core, folder))
-        ready_s = wait_for_http(gateway, place.port, contestant.ready_path, limit_s=30, headers=contestant.headers())
+        ready_s = wait_for_http(gateway, place.port, contestant.ready_path, limit_s=60, headers=contestant.headers())
         yield Running(contestant, place, gateway, tuple(sides), ready_s)
 
 

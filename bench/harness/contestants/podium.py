@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from harness.contestants.base import ALL_ROUNDS, Process, Side
+from harness.contestants.base import ALL_ROUNDS, SIDE_READY_WITHIN_S, Process, Side
 from harness.place import REPOSITORY, Place
 from harness.processes import BenchError, Child, http_status, wait_for_http
 from harness.request import MODEL
@@ -159,7 +159,7 @@ class PodiumInstallation:
         )
         try:
             assert side.ready_path is not None
-            wait_for_http(child, side.port, side.ready_path, limit_s=60)
+            wait_for_http(child, side.port, side.ready_path, limit_s=SIDE_READY_WITHIN_S)
         except BaseException:
             child.stop()
             raise

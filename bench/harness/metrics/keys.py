@@ -24,7 +24,7 @@ class ManyKeys:
     rounds = 3
 
     def lasts_s(self, loads: Loads) -> float:
-        return 2 * loads.keys_s + loads.warm_s + 5 * START_S  # of two contestants one is ready at once
+        return 2 * loads.keys_s + loads.warm_s + 8 * START_S  # of two contestants one is ready at once
 
     def takes(self, contestant: Contestant) -> bool:
         return made_for(contestant, self.name)
