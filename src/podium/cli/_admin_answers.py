@@ -5,11 +5,14 @@ from typing import Literal
 import msgspec
 
 from podium.control.ports import UsageRow
+from podium.control.standings import StandingsReport
 from podium.control.usage import UsageReport
+from podium.core.standings import BudgetStanding, LimitStanding, Standings
 from podium.web.admin.exchange_shapes import ExchangeList, ExchangeView
 from podium.web.admin.shapes import ChangeView, Document, KeyView, RevisionView
 
 __all__ = [
+    "BudgetStanding",
     "ChangeView",
     "CreatedKey",
     "Document",
@@ -17,10 +20,13 @@ __all__ = [
     "ExchangeView",
     "KeyList",
     "KeyView",
+    "LimitStanding",
     "Outcome",
     "ResourceList",
     "RevisionList",
     "RevisionView",
+    "Standings",
+    "StandingsReport",
     "UsageReport",
     "UsageRow",
     "key_state",

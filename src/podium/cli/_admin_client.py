@@ -10,7 +10,7 @@ import msgspec
 from podium.cli import _admin_answers as answers
 from podium.cli._http import open_client, refusal, translated
 from podium.control.documents import yaml_text
-from podium.control.keys import NewKey
+from podium.control.keys import Labels, NewKey
 from podium.core.errors import OperatorError
 from podium.core.resources import Kind, Resource
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from podium.cli._options import ToControl
 
-__all__ = ["AdminClient", "NewKey"]
+__all__ = ["AdminClient", "Labels", "NewKey"]
 
 T = TypeVar("T")
 Span = tuple[float | None, float | None]  # since and until, seconds since 1970
@@ -90,6 +90,10 @@ class AdminClient:
         """Give a key a new secret."""
         return self._call("POST", f"{_key(key_id)}/rotate", answers.CreatedKey, json={"grace_s": grace_s})
 
+    def label_key(self, key_id: str, labels: Labels) -> answers.KeyView:
+        """Change a key's tier and tags."""
+        return self._call("POST", f"{_key(key_id)}/label", answers.KeyView, json=labels)
+
     def revoke_key(self, key_id: str) -> answers.KeyView:
         """End a key."""
         return self._call("POST", f"{_key(key_id)}/revoke", answers.KeyView)
@@ -106,6 +110,14 @@ class AdminClient:
         """Exchanges with a request id, newest first."""
         query = {"tenant": tenant, "before": before, "limit": limit}
         return self._call("GET", f"/exchanges/{quote(request_id, safe='/:@')}", answers.ExchangeList, query=query)
+
+    def limits(self, **subject: str | None) -> answers.StandingsReport:
+        """How limits stand; `subject`: of this key, tenant, user, model, ip."""
+        return self._call("GET", "/limits", answers.StandingsReport, query=dict(subject))
+
+    def budgets(self, *, limit: int, **subject: str | None) -> answers.StandingsReport:
+        """How budgets stand; `subject`: of this budget, key, tenant, user, model, tags."""
+        return self._call("GET", "/budgets", answers.StandingsReport, query={**subject, "limit": limit})
 
     def _call(
         self,

@@ -20,6 +20,8 @@ COMMANDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("keys", ("keys",)),
     ("usage", ("usage",)),
     ("exchanges", ("exchanges",)),
+    ("limits", ("limits",)),
+    ("budget", ("budget",)),
     ("models", ("models",)),
     ("chat", ("chat",)),
     ("doctor", ("doctor",)),

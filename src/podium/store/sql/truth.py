@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ProgrammingError
 
 from podium.core.errors import OperatorError
 from podium.economics.budgets.truth import BudgetTruth
@@ -26,9 +27,12 @@ class SqlTruth:
 
     async def stamp(self) -> object | None:
         """Changes with each publication; None when there is none."""
-        async with self._database.read() as connection:
-            stamp: object | None = await connection.scalar(select(snapshots.c.revision).where(_MINE))
-        return stamp
+        try:
+            async with self._database.read() as connection:
+                stamp: object | None = await connection.scalar(select(snapshots.c.revision).where(_MINE))
+                return stamp
+        except ProgrammingError:  # control has not made the table yet
+            return None
 
     async def read(self) -> BudgetTruth:
         """The last reading. OperatorError: it cannot be used."""
