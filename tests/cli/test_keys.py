@@ -61,6 +61,16 @@ def test_list_shows_the_state_of_each_key(podium, house, key):
     assert podium("keys", "list", "--tenant", "nobody").out == "There is no key.\n"
 
 
+def test_label_changes_tier_and_tags_and_leaves_what_is_not_named(podium, house, key):
+    key_id = key["key"]["id"]
+    done = podium("keys", "label", key_id, "--tier", "gold", "--tag", "team=a", "--tag", "project=shop")
+    assert done.out == f"Key {key_id} (chatbot): tier gold, tags project=shop, team=a.\n"
+    made = podium("keys", "label", key["api_key"], "--tag", "team=b", "--json").json
+    assert (made["tier"], made["tags"]) == ("gold", {"team": "b"})
+    done = podium("keys", "label", key_id, "--tier", "", "--no-tags")
+    assert done.out == f"Key {key_id} (chatbot): tier of its tenant, tags none.\n"
+
+
 def test_rotate_gives_a_new_secret_and_says_how_long_the_old_one_works(podium, house, key):
     done = podium("keys", "rotate", key["key"]["id"], "--grace", "2h")
     fresh = parse_api_key(done.out.strip())

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from podium.control.documents import parse_documents
-from podium.control.keys import Keys, NewKey, is_live
+from podium.control.keys import Keys, Labels, NewKey, is_live
 from podium.core.errors import Conflict, InvalidRequest, NotFound
 from podium.core.reasons import Reason
 from podium.identity.authenticate import authenticate
@@ -60,6 +60,33 @@ async def test_a_key_keeps_its_tier_and_its_tags_in_one_form(keys, key_store):
     assert (record.entry.tier, record.entry.tags) == ("gold", "project=shop,team=a")
     rotated = await keys.rotate(record.entry.id, grace_s=60, author="bob")
     assert (rotated.record.entry.tier, rotated.record.entry.tags) == ("gold", "project=shop,team=a")
+
+
+async def test_tier_and_tags_are_changed_while_the_key_works(keys, key_store, clock):
+    issued = await create(keys, tier="gold", tags={"team": "a"})
+    key_id = issued.record.entry.id
+    await keys.label(key_id, Labels(tier="trial"), author="bob")
+    await keys.label(key_id, Labels(tags={"team": "b"}), author="bob")
+    record = await key_store.find(key_id)
+    assert (record.entry.tier, record.entry.tags) == ("trial", "team=b")
+    assert verdict(record, issued.text, clock) is Reason.OK
+    number = await key_store.change_number()
+    assert await keys.label(key_id, Labels(tier="trial", tags={"team": "b"}), author="bob") == record
+    assert await key_store.change_number() == number  # it says so already
+    await keys.label(key_id, Labels(tier="", tags={}), author="bob")
+    assert (await keys.get(key_id)).entry == msgspec.structs.replace(record.entry, tier="", tags="")
+
+
+async def test_what_cannot_be_labelled_is_refused(keys):
+    issued = await create(keys)
+    key_id = issued.record.entry.id
+    with pytest.raises(InvalidRequest, match="name of a tag"):
+        await keys.label(key_id, Labels(tags={"te am": "a"}), author="bob")
+    await keys.revoke(key_id, author="bob")
+    with pytest.raises(Conflict, match="is revoked or expired"):
+        await keys.label(key_id, Labels(tier="gold"), author="bob")
+    with pytest.raises(NotFound):
+        await keys.label("nobody", Labels(tier="gold"), author="bob")
 
 
 async def test_keys_are_listed_oldest_first_and_by_tenant(keys, resources, clock):

@@ -22,7 +22,7 @@ KeyId = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, or the 
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    keys = group("Create, list, rotate and revoke API keys, and show what they used.")
+    keys = group("Create, list, label, rotate and revoke API keys, and show what they used.")
     app.add_typer(keys, name="keys", epilog=examples("podium keys create --tenant acme --name chatbot"))
     add(
         keys,
@@ -34,6 +34,14 @@ def register(app: typer.Typer) -> None:
         "podium keys create --tenant default --name deploy --admin --json",
     )
     add(keys, "list", list_keys, "podium keys list", "podium keys list --tenant acme --json")
+    add(
+        keys,
+        "label",
+        label,
+        "podium keys label 3k9x7m2p4q8r --tier gold",
+        "podium keys label 3k9x7m2p4q8r --tag team=b --tag project=shop",
+        "podium keys label 3k9x7m2p4q8r --tier '' --no-tags",
+    )
     add(keys, "rotate", rotate, "podium keys rotate 3k9x7m2p4q8r", "podium keys rotate 3k9x7m2p4q8r --grace 7d")
     add(keys, "revoke", revoke, "podium keys revoke 3k9x7m2p4q8r")
     add(keys, "usage", usage, "podium keys usage 3k9x7m2p4q8r --since 30d")
@@ -112,6 +120,40 @@ def list_keys(
         return
     columns = ("id", "tenant", "name", "state", "models", "endpoints", "admin", "tier", "tags", "created", "expires")
     print_table(columns, [_row(key) for key in found.keys], empty="There is no key.")
+
+
+def label(
+    control: ToControl,
+    key: KeyId,
+    *,
+    tier: Annotated[
+        str | None,
+        typer.Option(
+            help="A label that limits may be set for; empty: the tenant's; none: as it is.", show_default=False
+        ),
+    ] = None,
+    tag: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tag",
+            metavar="NAME=VALUE",
+            help="All of its tags, instead of those it has; may be repeated, up to 8 times.",
+        ),
+    ] = None,
+    no_tags: Annotated[bool, typer.Option("--no-tags", help="Take all of its tags away.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change the tier and the tags of a key; every gateway knows them within two seconds."""
+    from podium.cli._admin_client import AdminClient, Labels  # noqa: PLC0415 - only where used
+
+    labels = Labels(tier=tier, tags=_tags(tag) if tag else {} if no_tags else None)
+    with AdminClient(control) as client:
+        labelled = client.label_key(_id(key), labels)
+    if as_json:
+        print_json(labelled)
+    else:
+        tags = ", ".join(f"{name}={value}" for name, value in labelled.tags.items())
+        say(f"Key {labelled.id} ({labelled.name}): tier {labelled.tier or 'of its tenant'}, tags {tags or 'none'}.")
 
 
 def rotate(

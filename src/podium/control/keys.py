@@ -1,4 +1,4 @@
-"""What operators do with API keys: create, list, rotate, revoke.
+"""What operators do with API keys: create, list, label, rotate, revoke.
 
 The clear text exists once, in the answer to create or rotate; only its keyed hash is stored.
 """
@@ -19,7 +19,7 @@ from podium.core.snapshot import KeyEntry, KeySecret
 from podium.core.tags import encode_tags
 from podium.identity.keys import ApiKey, digest_secret, new_api_key
 
-__all__ = ["ENDPOINTS", "IssuedKey", "Keys", "NewKey", "is_live"]
+__all__ = ["ENDPOINTS", "IssuedKey", "Keys", "Labels", "NewKey", "is_live"]
 
 _log = structlog.get_logger("podium.control.keys")
 
@@ -58,6 +58,16 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     expires_unix_s: Annotated[
         float | None, Meta(description="When it stops to work, seconds since 1970; null: never.")
     ] = None
+
+
+class Labels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a key's exchanges are told by; null leaves it as it is."""
+
+    tier: Annotated[
+        Annotated[str, Meta(pattern=_TIER)] | None,
+        Meta(description="A label that limits may be set for; empty: the tenant's."),
+    ] = None
+    tags: Annotated[dict[str, str] | None, Meta(description="All of its tags, instead of those it has.")] = None
 
 
 class IssuedKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +151,20 @@ class Keys:
         await self._store.replace(entry, expected=record.entry)
         self._note("key rotated", entry, author, grace_s=grace_s)
         return IssuedKey(record=msgspec.structs.replace(record, entry=entry), text=fresh.text)
+
+    async def label(self, key_id: str, labels: Labels, *, author: str) -> ApiKeyRecord:
+        """Change tier and tags. Conflict: the key is revoked or expired, or somebody changed it at the same moment."""
+        check_author(author)
+        record = await self.get(key_id)
+        if not is_live(record.entry, self._now()):
+            raise Conflict(f"key `{key_id}` is revoked or expired", hint="create a new key instead")
+        tier = record.entry.tier if labels.tier is None else labels.tier
+        tags = record.entry.tags if labels.tags is None else _encoded(labels.tags)
+        entry = msgspec.structs.replace(record.entry, tier=tier, tags=tags)
+        if entry != record.entry:
+            await self._store.replace(entry, expected=record.entry)
+            self._note("key labelled", entry, author, tier=tier, tags=tags)
+        return msgspec.structs.replace(record, entry=entry)
 
     async def revoke(self, key_id: str, *, author: str) -> ApiKeyRecord:
         """End the key for good; no change when it is revoked already."""

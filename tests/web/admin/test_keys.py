@@ -30,6 +30,16 @@ def test_tier_and_tags_of_a_key_are_shown(client):
     assert (plain["tier"], plain["tags"]) == ("", {})
 
 
+def test_a_key_is_labelled(client):
+    key_id = create(client, tier="gold", tags={"team": "a"}).json()["key"]["id"]
+    answer = client.post(f"/admin/v1/keys/{key_id}/label", json={"tier": "trial"})
+    assert (answer.status_code, answer.json()["tier"], answer.json()["tags"]) == (200, "trial", {"team": "a"})
+    for body, parameter in (({"tier": "very gold"}, "tier"), ({"tags": {"": "a"}}, "tags"), ({"name": "x"}, "")):
+        answer = client.post(f"/admin/v1/keys/{key_id}/label", json=body)
+        assert answer.status_code == 400
+        assert answer.json()["error"].get("parameter", "") == parameter
+
+
 def test_a_created_admin_key_works(client):
     key = create(client, admin=True).json()["api_key"]
     assert client.get("/admin/v1/keys", headers={"authorization": f"Bearer {key}"}).status_code == 200

@@ -7,7 +7,7 @@ from litestar import get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta
 
-from podium.control.keys import IssuedKey, NewKey
+from podium.control.keys import IssuedKey, Labels, NewKey
 from podium.control.plane import ControlPlane
 from podium.control.usage import UsageReport
 from podium.web.admin.injected import Author, Plane
@@ -77,6 +77,18 @@ async def rotate_key(plane: Plane, author: Author, key_id: FromPath[str], data: 
 
 
 @post(
+    "/keys/{key_id:str}/label",
+    operation_id="labelKey",
+    tags=["keys"],
+    status_code=200,
+    responses=errors(404, 409, 413, 415),
+)
+async def label_key(plane: Plane, author: Author, key_id: FromPath[str], data: JSONBody[Labels]) -> KeyView:
+    """Change the tier and the tags of an API key; every gateway knows them within 2 seconds."""
+    return KeyView.of(await plane.keys.label(key_id, data, author=author), _now(plane))
+
+
+@post(
     "/keys/{key_id:str}/revoke",
     operation_id="revokeKey",
     tags=["keys"],
@@ -97,7 +109,7 @@ async def get_key_usage(
     return await plane.usage.report(usage_query(by, since_unix_s, until_unix_s, key_id=key_id))
 
 
-HANDLERS = [list_keys, create_key, get_key, rotate_key, revoke_key, get_key_usage]
+HANDLERS = [list_keys, create_key, get_key, rotate_key, label_key, revoke_key, get_key_usage]
 
 
 def _now(plane: ControlPlane) -> float:
