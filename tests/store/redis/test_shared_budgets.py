@@ -164,6 +164,20 @@ async def test_losing_the_store_again_and_again_opens_no_new_room(own_server, op
     assert await sums(gateway) == (spent, 0)
 
 
+@pytest.mark.parametrize("ended", [False, True])
+async def test_what_the_store_does_not_know_yet_is_no_room(ended, own_server, open_gateway):
+    gateway = await open_gateway(own_server, **BRISK)
+    own_server.kill()
+    await away(gateway)
+    assert isinstance(await gateway.reserve(1, (CHARGE,), usd=60), Reservation)
+    if ended:
+        gateway.spend(1, 60)
+    gateway.shared.store.left[CHARGE.key] = (9, 90)  # as it was told in between, without those 60
+
+    assert isinstance(await gateway.reserve(2, (CHARGE,), usd=31), Refusal)
+    assert isinstance(await gateway.reserve(3, (CHARGE,), usd=30), Reservation)
+
+
 async def test_a_reservation_that_was_in_doubt_is_counted_once(own_server, open_gateway):
     gateway = await open_gateway(own_server, **BRISK)
     await gateway.reserve(1, (CHARGE,), usd=10)
@@ -183,9 +197,9 @@ async def test_a_reservation_that_was_in_doubt_is_counted_once(own_server, open_
 async def test_a_reservation_that_was_in_doubt_is_given_back(ended, open_gateway, server):
     gateway = await open_gateway(server)
     number, now_ns = (2).to_bytes(16, "big"), gateway.clock.unix_ns()
-    await gateway.shared.store.reserve(number, (CHARGE,), Cost(60, 0), now_ns)  # done, but not heard of
+    await gateway.shared.store.reserve(number, (CHARGE,), Cost(40, 0), now_ns)  # done, but not heard of
 
-    gateway.budgets._decide(number, (CHARGE,), Cost(60 if ended == "released" else 41, 0), now_ns, 0, in_doubt=True)
+    gateway.budgets._decide(number, (CHARGE,), Cost(40 if ended == "released" else 61, 0), now_ns, 0, in_doubt=True)
     gateway.budgets.release(number)
     await eventually(lambda: not gateway.untold)
 
