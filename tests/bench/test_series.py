@@ -8,7 +8,8 @@ from harness.contestants.podium_bare import PodiumBare
 from harness.lab import QUICK, Lab
 from harness.metrics.base import Outcome, takes_part
 from harness.place import Place
-from harness.processes import BenchError
+from harness.processes import BenchError, NotThere
+from harness.report import render
 from harness.series import Plan, measure_series, new_series
 
 
@@ -38,13 +39,13 @@ class FakeMetric:
 class FakePodium(Podium):
     """Is prepared at once, or cannot be."""
 
-    def __init__(self, fails=""):
+    def __init__(self, fails="", error=BenchError):
         super().__init__()
-        self._fails = fails
+        self._fails, self._error = fails, error
 
     def prepare(self, place):
         if self._fails:
-            raise BenchError(self._fails)
+            raise self._error(self._fails)
 
 
 class FakeBare(PodiumBare):
@@ -90,6 +91,13 @@ def test_without_a_contestant_that_aims_are_about_nothing_is_measured(measure):
     with pytest.raises(BenchError, match=r"podium cannot take part.*control ended with 1: Traceback"):
         measure(metric, FakePodium(fails="control ended with 1: Traceback"), FakeBare())
     assert metric.order == []
+
+
+def test_a_contestant_whose_subject_is_not_there_is_left_out_and_the_page_says_why(measure):
+    metric = FakeMetric()
+    series = measure(metric, FakePodium(fails="there is no such setting", error=NotThere), FakeBare())
+    assert {name for _, name in metric.order} == {"podium-bare"}
+    assert "| - | not measured: there is no such setting |" in render(series)
 
 
 def test_a_contestant_that_no_aim_is_about_may_be_missing(measure):

@@ -95,11 +95,12 @@ class _Load:
         job = self._job
         self._began = began = time.perf_counter()
         counting = False
-        for number in range(int((job.warm_s + job.seconds) * job.per_s)):
+        first = round(job.warm_s * job.per_s)  # that counts
+        for number in range(first + round(job.seconds * job.per_s)):
             due = began + number / job.per_s
             if (wait := due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
-            if not counting and due - began >= job.warm_s:
+            if not counting and number >= first:
                 counting = True
                 mark("begin")
             self._send(due, counts=counting)
