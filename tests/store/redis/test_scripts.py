@@ -1,4 +1,5 @@
 import re
+import time
 
 import pytest
 from redis.exceptions import ResponseError
@@ -86,3 +87,15 @@ async def test_a_wrong_script_is_a_bug_and_no_trouble_of_the_store(client, scrip
         await scripts.run(Script("wrong", "return nil + 1", "0" * 40), ())
 
     assert client.state is StoreState.UP
+
+
+async def test_being_sent_whole_takes_no_time_of_its_own(own_server, open_client, relayed):
+    async with relayed(own_server.port) as relay:
+        client = await open_client(own_server, url=f"redis://127.0.0.1:{relay.port}/0", timeout_ms=400)
+        relay.slowness_s = 0.15  # one way: the first answer comes in time, a second one cannot
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable) as caught:
+            await run(Scripts(client))
+
+    assert caught.value.trouble in {StoreTrouble.TIMEOUT, StoreTrouble.BUSY}
+    assert time.monotonic() - began < 0.6

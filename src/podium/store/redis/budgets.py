@@ -58,11 +58,11 @@ class RedisBudgetStore:
     ) -> Reservation | Refusal:
         """As BudgetStore. When it is not known whether it was made, its lease ends it."""
         packed = msgspec.msgpack.encode([_packed(charge, unix_ns, estimate) for charge in charges])
+        latest_s, deadline_s = self._client.deadline_s(), None
         for _ in range(2):
-            deadline_us = self._client.deadline_us()
-            code, *told = await self._run(
-                "reserve", reservation_id.hex(), deadline_us, self.skew_us, self._lease_us, unix_ns // 1000, packed
-            )
+            words = (self._client.deadline_us(), self.skew_us, self._lease_us, unix_ns // 1000, packed)
+            code, *told = await self._run("reserve", reservation_id.hex(), *words, deadline_s=deadline_s)
+            deadline_s = latest_s
             if code == 1:
                 self._note(charges, told)
                 return Reservation(reservation_id, tuple(charges), estimate, unix_ns)
@@ -151,8 +151,8 @@ class RedisBudgetStore:
         while len(self.left) > _REMEMBERED:
             self.left.popitem(last=False)
 
-    async def _run(self, name: str, *arguments: str | bytes | int) -> Any:
-        return await self._scripts.run(script(f"budgets_{name}"), (self._prefix,), *arguments)
+    async def _run(self, name: str, *arguments: str | bytes | int, deadline_s: float | None = None) -> Any:
+        return await self._scripts.run(script(f"budgets_{name}"), (self._prefix,), *arguments, deadline_s=deadline_s)
 
 
 def _packed(charge: Charge, unix_ns: int, estimate: Cost = Cost(0, 0)) -> dict[str, Any]:  # noqa: B008 - immutable

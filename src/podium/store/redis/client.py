@@ -100,21 +100,41 @@ class RedisClient:
         """Calls whose turn has not come."""
         return len(self._calls)
 
-    def send(self, *command: str | bytes | int) -> "asyncio.Future[Any]":
+    def deadline_s(self) -> float:
+        """When a call that is made now ends at the latest, by the loop's clock."""
+        return self._loop.time() + self._timeout_s
+
+    def send(self, *command: str | bytes | int, deadline_s: float | None = None) -> "asyncio.Future[Any]":
         """The answer to come. It fails with StoreUnavailable, or ResponseError when the command itself is wrong.
 
-        Raises StoreUnavailable when it is not even worth to wait.
+        `deadline_s`: of an earlier call that this one goes on with. Raises StoreUnavailable when it is not even worth
+        to wait.
         """
         self._circuit.check()
         if len(self._calls) >= self.settings.queue:
             self.figures.troubles[StoreTrouble.BUSY] += 1
             raise StoreUnavailable(StoreTrouble.BUSY, f"{len(self._calls)} calls wait already")
-        call = _Call(command, self._loop.create_future(), self._loop.time() + self._timeout_s)
-        self._calls.append(call)
+        if deadline_s is None:
+            call = _Call(command, self._loop.create_future(), self._loop.time() + self._timeout_s)
+            self._calls.append(call)
+        else:
+            call = self._go_on(command, deadline_s)
         self._wake()
         if self._sweeper is None:
             self._sweeper = self._loop.call_at(call.deadline_s, self._sweep)
         return call.answer
+
+    def _go_on(self, command: Command, deadline_s: float) -> _Call:
+        """Put a call before all younger ones."""
+        if deadline_s <= self._loop.time():
+            self.figures.troubles[StoreTrouble.TIMEOUT] += 1
+            raise StoreUnavailable(StoreTrouble.TIMEOUT, "no answer in time")
+        call = _Call(command, self._loop.create_future(), deadline_s)
+        self._calls.appendleft(call)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        return call
 
     def deadline_us(self) -> int:
         """The latest moment, in the server's time, at which a call made now is of use; 0 when that is not known."""

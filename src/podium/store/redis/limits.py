@@ -187,13 +187,15 @@ class RedisLimiter:
 
     async def _take(self, grant: RedisGrant) -> list[Any]:
         words = (self.skew_us, self._lease_us, *_words(grant.asked, grant.charge))
+        latest_s, deadline_s = self._client.deadline_s(), None
         for _ in range(2):
             deadline_us = self._client.deadline_us()
             answer: list[Any] = await self._scripts.run(
-                script("limits_take"), self._keys(grant), grant.id, deadline_us, *words
+                script("limits_take"), self._keys(grant), grant.id, deadline_us, *words, deadline_s=deadline_s
             )
             if answer[0] != -1:
                 return answer
+            deadline_s = latest_s
             self._client.figures.late += 1
             self._client.learn_time(answer[1])
         raise StoreUnavailable(StoreTrouble.REFUSED, "the server's clock jumps")

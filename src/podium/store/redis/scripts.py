@@ -67,12 +67,18 @@ class Scripts:
         self._sent_whole[what.digest] = client.figures.connects
         return answer
 
-    async def run(self, what: Script, keys: tuple[str, ...], *arguments: str | bytes | int) -> Any:
-        """What the script returns. StoreUnavailable; ResponseError when the script itself is wrong."""
+    async def run(
+        self, what: Script, keys: tuple[str, ...], *arguments: str | bytes | int, deadline_s: float | None = None
+    ) -> Any:
+        """What the script returns. StoreUnavailable; ResponseError when the script itself is wrong.
+
+        `deadline_s`: as in `RedisClient.send`.
+        """
         client = self._client
+        latest_s = client.deadline_s() if deadline_s is None else deadline_s
         if self._by_digest or client.figures.connects != self._asked_at:
             try:
-                return await client.send("EVALSHA", what.digest, len(keys), *keys, *arguments)
+                return await client.send("EVALSHA", what.digest, len(keys), *keys, *arguments, deadline_s=deadline_s)
             except NoScriptError:
                 self._by_digest = True
             except ResponseError as error:
@@ -81,7 +87,7 @@ class Scripts:
                 self._by_digest, self._asked_at = False, client.figures.connects
         client.figures.scripts_sent_whole += 1
         try:
-            return await client.send("EVAL", what.text, len(keys), *keys, *arguments)
+            return await client.send("EVAL", what.text, len(keys), *keys, *arguments, deadline_s=latest_s)
         except ResponseError as error:
             if not forbids(error):
                 raise
