@@ -42,6 +42,7 @@ class JournalTurns:
             poll_s=settings.control.loader_poll_s,
         )
         self._schema_known = False
+        self._trouble = ""
 
     async def run(self) -> None:
         """Take turns. A failure is told and tried again."""
@@ -50,13 +51,19 @@ class JournalTurns:
             while True:
                 try:
                     wait_s = await self._turn()
+                    self._trouble = ""
                 except (PodiumError, OSError, SQLAlchemyError) as error:
-                    # An outage is told by the follower; anything else, such as another version's schema, is not.
-                    _log.warning("journals_not_loaded", error=str(error) or type(error).__name__)
+                    self._tell(str(error) or type(error).__name__)
                     wait_s = _NOT_MINE_S
                 await asyncio.sleep(wait_s)
         finally:
             self._folders.give_back()
+
+    def _tell(self, trouble: str) -> None:
+        """Once: an outage, or another version's schema, may last."""
+        if trouble != self._trouble:
+            _log.warning("journals_not_loaded", error=trouble)
+        self._trouble = trouble
 
     async def _turn(self) -> float:
         """Load for a while if nobody else does; how long to wait then."""
