@@ -42,8 +42,8 @@ def spent_rows(query: SpendQuery, found: Iterable[RowMapping]) -> Iterator[Spent
         yield Spent(
             int(row.get(_START, query.start_ns)),
             *(row.get(name, "") for name in _NAMES.values()),
-            nanousd=int(row["nanousd"]),
-            tokens=int(row["tokens"]),
+            int(row["nanousd"]),
+            int(row["tokens"]),
         )
 
 
