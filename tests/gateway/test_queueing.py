@@ -9,10 +9,12 @@ import pytest
 
 from podium.core.resources import Timeouts
 from podium.gateway.fleet import Out
+from podium.gateway.queue import PoolQueue
 from podium.testing.gateway import TEST_KEY
 from podium.testing.openai_requests import openai_error
 from podium.testing.upstream import Mode
 from podium.testing.waiting import eventually
+from podium.traffic.account_backoff import NoticeSource, RateLimitNotice
 from podium.traffic.queueing.fair_queue import Priority
 
 ONE = {"places": 1}
@@ -130,7 +132,7 @@ async def test_what_cannot_end_in_time_is_not_begun(stage):
         queue.leave(stage.clock.monotonic_ns(), served_ns=2_000_000_000)
     async with AsyncExitStack() as stack:
         await busy(stage, stack)
-        late = await stage.ask(headers={"x-podium-timeout-ms": "1900"})
+        late = await stage.ask(headers={"x-podium-timeout-ms": "4000"})  # it could start, but not end
         assert (late.status, openai_error(late)["code"]) == (503, "cannot_start_in_time")
         assert int(late.header("retry-after")) >= 2
         await stack.enter_async_context(stage.asking(headers={"x-podium-timeout-ms": "9000"}))
@@ -303,7 +305,8 @@ async def test_nobody_waits_for_a_pool_that_is_out(stage):
         await eventually(lambda: waiting(stage) == [0, 1, 0])
         stage.state("a").breaker._step("consecutive", stage.clock.monotonic_ns())
         stage.gateway.fleet.noticed()
-        answer = await task
+        async with asyncio.timeout(1):
+            answer = await task
         assert (answer.status, openai_error(answer)["code"]) == (503, "no_backend")
         assert (await stage.ask()).status == 503
     stage.clock.advance(6)
@@ -392,6 +395,53 @@ async def test_a_backend_that_is_probed_adds_no_places(stage):
         assert (await stage.ask()).status == 200
     assert (await stage.ask()).status == 200
     assert stage.queue().limit == 4
+
+
+async def test_a_backend_whose_account_is_tried_after_a_rest_adds_no_places(stage):
+    await stage.serve(m=stage.model("a", "b", queueing=FOUND))
+    now_ns = stage.clock.monotonic_ns()
+    notice = RateLimitNotice(refused=True, wait_s=5.0, source=NoticeSource.RETRY_AFTER)
+    stage.state("a").account.backoff.record(notice, now_ns, probe=False)
+    stage.gateway.fleet.noticed()
+    assert stage.queue().places(now_ns) == 2
+    stage.clock.advance(6)
+    assert stage.state("a").out(stage.clock.monotonic_ns()) is None
+    assert stage.queue().places(stage.clock.monotonic_ns()) == 2
+    assert [(await stage.ask()).status for _ in range(2)] == [200, 200]
+    assert stage.queue().places(stage.clock.monotonic_ns()) == 4
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_limit_learns_from_the_time_to_the_first_content(stage, stream):
+    await stage.serve(m=stage.model("a", queueing=FOUND))
+    stage["a"].behave("before-head=100ms")
+    task = asyncio.create_task(stage.ask(stream=stream))
+    await eventually(lambda: stage.calls("a") == [1])
+    stage.clock.advance(0.25)
+    assert (await task).status == 200
+    assert stage.state("a").concurrency._samples == [pytest.approx(250.0)]
+
+
+async def test_only_successes_say_how_long_an_exchange_takes_and_only_calls_are_work(stage, monkeypatch):
+    told = []
+    leave = PoolQueue.leave
+
+    def leaving(queue, now_ns, **facts):
+        told.append(tuple(facts.values()))
+        leave(queue, now_ns, **facts)
+
+    monkeypatch.setattr(PoolQueue, "leave", leaving)
+    model = stage.model("a", queueing={"places": 2}, failure=NO_RETRIES)
+    await stage.serve(m=model, providers={"a": {"max_calls": 1}})
+    for mode in ("before-head=100ms", "server-error,before-head=100ms"):
+        stage["a"].behave(mode)
+        seen = stage["a"].requests_seen
+        task = asyncio.create_task(stage.ask())
+        await eventually(lambda seen=seen: stage["a"].requests_seen > seen)
+        assert (await stage.ask()).status == 503  # the account is full
+        stage.clock.advance(0.25)
+        await task
+    assert told == [(False, 0), (True, 250_000_000), (False, 0), (True, 0)]
 
 
 async def test_a_caller_s_own_deadline_says_nothing_about_the_backend(stage):
