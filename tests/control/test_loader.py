@@ -55,6 +55,20 @@ async def test_another_loader_goes_on_from_the_ledgers_position(journals, ledger
     assert other.status.repeated_events == 0
 
 
+@pytest.mark.parametrize("closed", [False, True])
+async def test_a_database_that_took_over_gets_again_what_it_lacks(journals, ledger, loader, clock, closed):
+    journals.append("a/1", *events(3))
+    await loader.load_once()
+    behind = MemoryLedger(clock)  # a replica that has not heard of the last ones
+    ledger.load, ledger.position = behind.load, behind.position
+    if closed:
+        journals.close("a/1")
+    else:
+        journals.append("a/1", *events(1))
+    await loader.load_once()
+    assert len(behind.events) == (3 if closed else 4)
+
+
 async def test_an_event_that_comes_twice_is_counted_once(journals, ledger, loader):
     (one,) = events(1)
     journals.append("a/1", one)

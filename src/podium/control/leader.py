@@ -99,7 +99,8 @@ class Leader:
                 ours = await self._lease.acquire(self.holder, self._ttl_s)
         except (PodiumError, OSError, TimeoutError) as error:
             if self._reachable:
-                _log.warning("the lease cannot be asked for", error=str(error) or type(error).__name__)
+                words = str(error) or type(error).__name__
+                _log.warning("the lease cannot be asked for", error=words, hint=getattr(error, "hint", ""))
             self._reachable = False
             return until_ns
         self._reachable = True

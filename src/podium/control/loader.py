@@ -121,7 +121,7 @@ class Loader:
                 await self.load_once(stop)
             except (PodiumError, OSError) as error:
                 if not self._error:
-                    _log.warning("journals are not loaded", error=str(error))
+                    _log.warning("journals are not loaded", error=str(error), hint=getattr(error, "hint", ""))
                 self._error = str(error) or type(error).__name__
                 await wait_for(stop, backoff.next_s())
                 continue
@@ -159,7 +159,8 @@ class Loader:
         """Whether everything that the segment held when it was listed is in the ledger now."""
         source = segment.source
         position = self._positions.get(source)
-        if position is None:
+        if position is None or position < segment.size or segment.closed:
+            # Asked anew whenever it matters: a database that took over may not have all that its predecessor had.
             position = await self._ledger.position(source)
         self._positions[source] = position
         while position < segment.size:

@@ -143,7 +143,7 @@ class Snapshots:
     def _failed(self, error: Exception) -> None:
         text = str(error) or type(error).__name__
         if self._status.error != text:
-            _log.warning("snapshot is not published", error=text)
+            _log.warning("snapshot is not published", error=text, hint=getattr(error, "hint", ""))
         self._status = msgspec.structs.replace(self._status, error=text)
 
 
