@@ -38,7 +38,7 @@ OVERLOAD_MODELS: dict[str, dict[str, object]] = {
     "found": {"queueing": {"concurrency": {}, "max_wait_s": _MAX_WAIT_S}},
 }
 _STOCKED_WITHIN_S = 180.0
-_MODELS_AT_ONCE = 5_000  # a file has at most 100,000 values
+_MODELS_AT_ONCE = 2_000  # a file has at most 100,000 values, and control answers within seconds
 
 
 class _Stock(PodiumInstallation):
