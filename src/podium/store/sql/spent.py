@@ -39,12 +39,9 @@ def spent_statements(query: SpendQuery) -> Iterator[Select[Any]]:
 def spent_rows(query: SpendQuery, found: Iterable[RowMapping]) -> Iterator[Spent]:
     """The answers of one statement."""
     for row in found:
-        yield Spent(
-            int(row.get(_START, query.start_ns)),
-            *(row.get(name, "") for name in _NAMES.values()),
-            int(row["nanousd"]),
-            int(row["tokens"]),
-        )
+        tenant, key, user, model, tags = (row.get(name, "") for name in _NAMES.values())
+        start_ns = int(row.get(_START, query.start_ns))
+        yield Spent(start_ns, tenant, key, user, model, tags, int(row["nanousd"]), int(row["tokens"]))
 
 
 def _by_days(query: SpendQuery, start_ns: int, end_ns: int) -> Iterator[Select[Any]]:
