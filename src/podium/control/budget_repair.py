@@ -62,13 +62,13 @@ class BudgetRepair:
         """Repair until `stop` is set."""
         self._stop = stop
         while not stop.is_set():
-            took_s = 0.0
+            reading_s = 0.0
             try:
                 report = await self.once()
-                took_s = 0.0 if report is None else report.took_s
+                reading_s = 0.0 if report is None else report.reading_s
             except PodiumError as error:
                 self._failed(error)
-            await wait_for(stop, unhurried_s(self._period_s, took_s))
+            await wait_for(stop, unhurried_s(self._period_s, reading_s))
 
     async def once(self) -> MendReport | None:
         """One round; None when no budget is declared. Unavailable: store or database cannot be asked."""

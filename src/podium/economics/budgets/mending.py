@@ -34,6 +34,7 @@ class MendReport(msgspec.Struct, frozen=True, kw_only=True):
 
     mark_unix_s: float  # exchanges that were reserved before were compared
     took_s: float
+    reading_s: float  # of that, for the ledger's answers
     compared: int  # accounts
     mended: int  # corrections that took effect
     busy: int  # accounts that were left alone: something from before the mark still ran
@@ -48,6 +49,7 @@ class _Tally:
     compared: int = 0
     mended: int = 0
     behind: bool = False
+    reading_ns: int = 0
     sentences: list[str] = field(default_factory=list)
 
     def tell(self, sentences: Iterable[str]) -> None:
@@ -118,6 +120,7 @@ class Mender:
         return MendReport(
             mark_unix_s=mark_ns / _SECOND_NS,
             took_s=(self._clock.monotonic_ns() - began_ns) / _SECOND_NS,
+            reading_s=tally.reading_ns / _SECOND_NS,
             compared=tally.compared,
             mended=tally.mended,
             busy=left_alone,
@@ -193,7 +196,10 @@ class Mender:
         unit = 0 if budget.rule.unit == "usd" else 1
         sums: dict[tuple[str, int], int] = {}
         charges: dict[str, Charge] = {}
-        for row in await self._ledger.spent(query):
+        asked_ns = self._clock.monotonic_ns()
+        rows = await self._ledger.spent(query)
+        tally.reading_ns += self._clock.monotonic_ns() - asked_ns
+        for row in rows:
             payer, amount = payer_of(row), (row.nanousd, row.tokens)[unit]
             if amount and budget.matches(payer):
                 charge = budget.charge(payer, place.moment_ns)
