@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from podium.economics.budgets.repair import LedgerReading, compare
 from podium.economics.budgets.values import Cost, Refusal, Reservation, SettlementOutcome
 from podium.store.redis.budgets import RedisBudgetStore
 from podium.store.redis.errors import StoreTrouble, StoreUnavailable
@@ -88,3 +89,27 @@ async def test_accounts_that_are_gone_leave_the_pages(open_client, server):
 
     assert await store.accounts("", 10) == ()
     assert server.command("ZCARD", "{podium}:budget1:accounts") == 0
+
+
+async def test_a_cost_that_was_admitted_without_the_store_counts_once(client):
+    store = store_of(client)
+    name = (1).to_bytes(16, "big")
+
+    outcomes = [(await store.count(name, (CHARGE,), Cost(7, 0), NOW_NS)).outcome for _ in range(2)]
+
+    assert outcomes == [SettlementOutcome.COUNTED_LATE, SettlementOutcome.ALREADY]
+    assert (await store.settle(name, Cost(7, 0))).outcome is SettlementOutcome.ALREADY
+    assert (await store.standing((CHARGE,), NOW_NS))[0].settled == 7
+
+
+async def test_a_cost_that_the_ledger_has_had_the_last_word_on_is_not_counted_again(client):
+    store = store_of(client)
+    mark_ns = await store.mark()
+    standings = await store.standing((CHARGE,), mark_ns)
+    corrections = compare(standings, LedgerReading(mark_ns, {(CHARGE.key, 0): 7})).corrections
+    await store.repair(corrections, mark_ns)
+
+    told = await store.count((1).to_bytes(16, "big"), (CHARGE,), Cost(7, 0), mark_ns - 1)
+
+    assert told.outcome is SettlementOutcome.MENDED
+    assert (await store.standing((CHARGE,), mark_ns))[0].settled == 7
