@@ -18,7 +18,7 @@ from podium.testing.unharmed import true_in_a_thread, unharmed_callers
 
 pytestmark = pytest.mark.scenario
 
-FAULT_S = float(os.environ.get("FAULT_SECONDS", "1"))
+FAULT_S = float(os.environ.get("FAULT_SECONDS", "0.5"))
 # What an operator waits for at most: one second each for a connection, a lock and an answer, and then two for the
 # driver, which would like to say goodbye.
 PATIENCE = {

@@ -20,7 +20,7 @@ from podium.testing.unharmed import true_in_a_thread, unharmed_callers
 
 pytestmark = pytest.mark.scenario
 
-FAULT_S = float(os.environ.get("FAULT_SECONDS", "1"))
+FAULT_S = float(os.environ.get("FAULT_SECONDS", "0.5"))
 GATEWAYS = 2
 NARROW = 20
 DOWN = "podium_shared_store_down"
