@@ -2,8 +2,9 @@
 
 By tenant, key and model, whole hours are read from `usage_hours`, which is a few rows an hour however many exchanges
 there are. User and tags are not in there, because hourly sums by them could be as many as the exchanges: these are
-read from `exchanges`, by start time and a day at a time, so that no statement runs for long. That costs about
-2 seconds for each million of exchanges in the stretch.
+read from `exchanges`, by start time and a day at a time, so that no statement runs for long. That was measured (SQLite,
+5,000 users) at 0.6 (tags) to 3.4 (users) seconds of processor time for each million of exchanges in the stretch; by key
+and model at 0.07. Who asks again and again waits in between, so that it takes a twentieth of the time at most.
 """
 
 from collections.abc import Iterable, Iterator
