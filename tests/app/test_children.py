@@ -1,6 +1,8 @@
 """What `podium up` starts: one gateway as it always was, or several on one port."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,10 @@ def test_the_root_secret_reaches_children_in_the_environment_and_no_repr(started
 def test_data_folders_are_the_same_for_all(started, tmp_path):
     read, _ = started(PODIUM_GATEWAYS="2")
     assert {settings.data.path for settings in read.values()} == {Path(tmp_path)}
+
+
+def test_a_gateway_loads_no_store_that_it_does_not_use():
+    heavy = ("sqlalchemy", "asyncpg", "alembic", "redis", "litestar", "granian")
+    program = f"import sys, podium.app.gateway; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"

@@ -13,11 +13,10 @@ import msgspec
 
 from podium.app.backends import backends_out
 from podium.app.budget_truth_place import budget_truth
-from podium.app.journal_turns import JournalTurns
 from podium.app.process import prepare_data_folder, root_secret, run_until_stopped, worker_key
 from podium.app.snapshots import published_snapshots, snapshot_poll_s, told_by_database
 from podium.config import Settings
-from podium.core.clock import SystemClock
+from podium.core.clock import Clock, SystemClock
 from podium.core.errors import OperatorError
 from podium.core.trace import Sampler
 from podium.economics.budgets.book import Book
@@ -30,7 +29,6 @@ from podium.gateway.standings import GatewayStandings
 from podium.gateway.world import World
 from podium.identity.keys import derive_secret
 from podium.store.journal import JournalWriter
-from podium.store.sql.database import Database, open_database
 from podium.telemetry.budget_alerts import BudgetAlerts
 from podium.telemetry.fleet_gauges import FleetGauges
 from podium.telemetry.gateway_gauges import GatewayReadings, register_gateway_gauges
@@ -49,7 +47,9 @@ from podium.web.settings import GatewayServerSettings
 from podium.web.standings import StandingsPath
 
 if TYPE_CHECKING:
+    from podium.app.journal_turns import JournalTurns
     from podium.app.shared import Shared
+    from podium.store.sql.database import Database
 
 __all__ = ["Gateway", "run"]
 
@@ -104,7 +104,7 @@ class Gateway:
             clock,
             poll_s=snapshot_poll_s(settings, self._database),
         )
-        self.turns = None if self._database is None else JournalTurns(settings, self._database, clock)
+        self.turns = None if self._database is None else _journal_turns(settings, self._database, clock)
         name = self.name = settings.gateway.name
         self._journal_folder = data.journals / name
         self.journal = JournalWriter(self._journal_folder, settings.journal, asyncio.get_running_loop())
@@ -240,13 +240,21 @@ async def _in_touch(shared: "Shared", gateway: Gateway) -> AsyncIterator[Duty]:
         yield carrier.run
 
 
-def _shared_database(settings: Settings) -> Database | None:
+def _shared_database(settings: Settings) -> "Database | None":
     """PostgreSQL, where gateways and control meet; None: they meet in the data folder."""
     url = settings.database.url
     if url is None or url.startswith("sqlite"):
         return None
+    from podium.store.sql.database import open_database  # noqa: PLC0415 - SQL loads only where it is used
+
     few = replace(settings.database, pool_size=_CONNECTIONS)
     return open_database(few, settings.data.database_file)
+
+
+def _journal_turns(settings: Settings, database: "Database", clock: Clock) -> "JournalTurns":
+    from podium.app.journal_turns import JournalTurns  # noqa: PLC0415 - as above
+
+    return JournalTurns(settings, database, clock)
 
 
 def _probe_server(settings: GatewayServerSettings, probes: Probes, standings: StandingsPath) -> HttpServer | None:
