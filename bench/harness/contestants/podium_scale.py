@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.contestants.base import Side
-from harness.contestants.key_stock import put_keys
+from harness.contestants.key_stock import put_keys, put_models
 from harness.contestants.podium import Podium, PodiumInstallation
 from harness.contestants.podium_variants import document
 from harness.load.scripts import SUBJECT_MODEL, subject_key
 from harness.place import Place
 from harness.processes import BenchError, Child, NotThere, http_get, http_status
-from harness.request import MODEL
 from podium.config import options
 from podium.core.resources import Model
 
@@ -38,11 +37,10 @@ OVERLOAD_MODELS: dict[str, dict[str, object]] = {
     "found": {"queueing": {"concurrency": {}, "max_wait_s": _MAX_WAIT_S}},
 }
 _STOCKED_WITHIN_S = 180.0
-_MODELS_AT_ONCE = 2_000  # a file has at most 100,000 values, and control answers within seconds
 
 
 class _Stock(PodiumInstallation):
-    """Has many models, and keys that were put straight into the database: over the admin API it would take hours."""
+    """Has models and keys that were put straight into the database: over the admin API a million would take hours."""
 
     keys = tenants = models = 0
 
@@ -50,9 +48,7 @@ class _Stock(PodiumInstallation):
         """As every installation, then models and keys; kept when the last of them was served."""
         super().declare(place)
         self.renew(place)
-        with self._start(place, self.control(place)):
-            for begin in range(0, self.models, _MODELS_AT_ONCE):
-                self._apply_models(place, range(begin, min(begin + _MODELS_AT_ONCE, self.models)))
+        put_models(self.data(place), self.models)
         put_keys(self.data(place), self.keys, tenants=self.tenants)
         with (
             self._start(place, self.control(place)),
@@ -60,16 +56,6 @@ class _Stock(PodiumInstallation):
         ):
             self._wait_for_stock(place, gateway)
         self._keep(place)
-
-    def _apply_models(self, place: Place, numbers: range) -> None:
-        """Each two names of one version: a Podium has 20,000 resources at most, and tenants are among them."""
-        documents = place.folder(self._name) / "models.yaml"
-        backends = [{"provider": "mock", "model": MODEL}]
-        documents.write_text(
-            "".join(document("Version", _version(number), {"backends": backends}) for number in numbers[::2])
-            + "".join(document("Model", SUBJECT_MODEL % number, {"version": _version(number)}) for number in numbers)
-        )
-        self.command(place, "apply", "--file", str(documents))
 
     def _wait_for_stock(self, place: Place, gateway: Child) -> None:
         deadline = time.monotonic() + _STOCKED_WITHIN_S
@@ -164,10 +150,6 @@ class PodiumTwoGateways(PodiumOneGateway):
             stdout=first.stdout.with_name("second.out"),
         )
         return (Side(f"{self.name}-second", process, place.second_port, self.ready_path),)
-
-
-def _version(number: int) -> str:
-    return f"version-{number // 2:05d}"
 
 
 def _gauge(port: int, name: str) -> float | None:
