@@ -31,7 +31,7 @@ class BudgetAlerts:
             _log.warning(
                 "budget_soft_mark_reached",
                 budget=one.budget,
-                subject=dict(one.subject),
+                subject={name: value for name, value in one.subject if name != "user"},  # who a user is, is personal
                 share=one.share,
                 settled=one.settled,
                 amount=one.amount,
