@@ -6,6 +6,7 @@ is waited for.
 
 from collections.abc import Awaitable
 from functools import lru_cache
+from typing import NoReturn
 
 from podium.core.clock import Clock
 from podium.core.errors import BudgetExhausted, RateLimited
@@ -28,6 +29,8 @@ from podium.traffic.limiting.policies import Dimensions
 
 __all__ = ["Admitter"]
 
+_DECIDED = (Grant, limiting.Refusal)
+
 
 class Admitter:
     """Takes an exchange's share of limits and budgets before it costs anything, and corrects it at the end."""
@@ -47,15 +50,19 @@ class Admitter:
         buckets = principal.buckets
         if buckets is None:
             buckets = world.limits.buckets(_dimensions(exchange, caller, principal))
-        if not buckets:
-            return self._reserve(exchange, request, world, outcome) if world.budgets.budgets else None
-        estimate = charge_of(estimate_input_tokens(exchange.bytes_in), self._output_tokens(exchange, request))
-        taken = self.limits.acquire(buckets, estimate, now_ns)
-        if isinstance(taken, Grant | limiting.Refusal):
-            self._granted(taken, outcome)
-        else:
-            return self._go_on(taken, exchange, request, world, outcome)
-        return self._reserve(exchange, request, world, outcome) if world.budgets.budgets else None
+        if buckets:
+            output_tokens = 0 if exchange.endpoint == "embeddings" else request.output_token_limit
+            if output_tokens is None:
+                output_tokens = self._settings.assumed_output_tokens
+            estimate = charge_of(estimate_input_tokens(exchange.bytes_in), output_tokens)
+            taken = self.limits.acquire(buckets, estimate, now_ns)
+            if type(taken) is Grant:  # nearly always
+                outcome.grant, outcome.limits = taken, self.limits
+            elif isinstance(taken, _DECIDED):
+                self._granted(taken, outcome)
+            else:
+                return self._go_on(taken, exchange, request, world, outcome)
+        return self._reserve(exchange, request, world, outcome, now_ns) if world.budgets.budgets else None
 
     async def _go_on(
         self,
@@ -67,7 +74,7 @@ class Admitter:
     ) -> None:
         self._granted(await taken, outcome)
         if world.budgets.budgets:
-            reserved = self._reserve(exchange, request, world, outcome)
+            reserved = self._reserve(exchange, request, world, outcome, self._clock.monotonic_ns())
             if reserved is not None:
                 await reserved
         exchange.admitted_at_ns = self._clock.monotonic_ns()
@@ -78,13 +85,15 @@ class Admitter:
             raise RateLimited(taken.message, reason=taken.reason, retry_after_s=taken.retry_after_s)
         outcome.grant, outcome.limits = taken, self.limits
 
-    def _reserve(self, exchange: Exchange, request: Request, world: World, outcome: Outcome) -> Awaitable[None] | None:
+    def _reserve(
+        self, exchange: Exchange, request: Request, world: World, outcome: Outcome, now_ns: int
+    ) -> Awaitable[None] | None:
         tags = _tag_pairs(exchange.tags) if exchange.tags else ()
         payer = Payer(exchange.tenant, exchange.key_id, exchange.user, exchange.model, tags)
         charges = world.budgets.charges(payer, exchange.started_unix_ns)
         if not charges:
             return None
-        answers = max(1, request.answers)
+        answers = request.answers
         limit = 0 if exchange.endpoint == "embeddings" else request.output_token_limit
         estimate = estimate_cost(
             world.dearest_price(exchange.model),
@@ -93,27 +102,13 @@ class Admitter:
             assumed_output=self._settings.assumed_output_tokens,
             answers=answers,
         )
-        now_ns = self._clock.monotonic_ns()
         reserved = self.budgets.reserve(exchange.id, charges, estimate, exchange.started_unix_ns, now_ns)
-        if isinstance(reserved, budgeting.Reservation | budgeting.Refusal):
-            _reserved(reserved, outcome)
+        outcome.reserved = True  # of a store perhaps: who goes meanwhile releases, and to release nothing does nothing
+        if isinstance(reserved, budgeting.Reservation):
             return None
-        outcome.reserved = (
-            True  # whether it is, is known when the store has answered; a release of nothing does nothing
-        )
-        return self._await_reservation(reserved, outcome)
-
-    @staticmethod
-    async def _await_reservation(
-        reserved: Awaitable[budgeting.Reservation | budgeting.Refusal], outcome: Outcome
-    ) -> None:
-        _reserved(await reserved, outcome)
-
-    def _output_tokens(self, exchange: Exchange, request: Request) -> int:
-        if exchange.endpoint == "embeddings":
-            return 0
-        limit = request.output_token_limit
-        return self._settings.assumed_output_tokens if limit is None else limit
+        if isinstance(reserved, budgeting.Refusal):
+            _refuse(reserved, outcome)
+        return _reservation(reserved, outcome)
 
     def end(self, exchange: Exchange, outcome: Outcome) -> None:
         """Correct what was taken to what was used; an exchange that no model worked for gets everything back."""
@@ -143,8 +138,12 @@ def _dimensions(exchange: Exchange, caller: Caller, principal: Principal) -> Dim
     return Dimensions(exchange.key_id, exchange.user, exchange.tenant, exchange.model, caller.address, principal.tier)
 
 
-def _reserved(reserved: budgeting.Reservation | budgeting.Refusal, outcome: Outcome) -> None:
-    if isinstance(reserved, budgeting.Refusal):
-        outcome.reserved = False
-        raise BudgetExhausted(reserved.message, retry_after_s=reserved.retry_after_s)
-    outcome.reserved = True
+async def _reservation(reserved: Awaitable[budgeting.Reservation | budgeting.Refusal], outcome: Outcome) -> None:
+    found = await reserved
+    if isinstance(found, budgeting.Refusal):
+        _refuse(found, outcome)
+
+
+def _refuse(refusal: budgeting.Refusal, outcome: Outcome) -> NoReturn:
+    outcome.reserved = False
+    raise BudgetExhausted(refusal.message, retry_after_s=refusal.retry_after_s)

@@ -13,7 +13,7 @@ from podium.core.clock import Clock
 from podium.core.errors import PodiumError
 from podium.economics.budgets.book import Book
 from podium.economics.budgets.truth import BudgetTruth, learn
-from podium.economics.budgets.values import Charge, Cost, Crossing, Refusal, Reservation, Settlement
+from podium.economics.budgets.values import Cost, Crossing, Settlement
 from podium.gateway.world import World
 
 __all__ = ["BudgetTruthFollower", "OwnBudgets", "TruthSource"]
@@ -28,17 +28,13 @@ Crossed = Callable[[Sequence[Crossing]], None]
 class OwnBudgets:
     """The book of this process (podium.gateway.ports.Budgets) that tells which soft marks were reached."""
 
-    __slots__ = ("_crossed", "book")
+    __slots__ = ("_crossed", "book", "release", "reserve")
 
     def __init__(self, book: Book, crossed: Crossed) -> None:
         self.book = book
+        self.reserve = book.reserve
+        self.release = book.release
         self._crossed = crossed
-
-    def reserve(
-        self, reservation_id: bytes, charges: Sequence[Charge], estimate: Cost, unix_ns: int, now_ns: int
-    ) -> Reservation | Refusal:
-        """As Budgets."""
-        return self.book.reserve(reservation_id, charges, estimate, unix_ns, now_ns)
 
     def settle(self, reservation_id: bytes, fact: Cost) -> Settlement:
         """As Budgets."""
@@ -46,10 +42,6 @@ class OwnBudgets:
         if settlement.crossings:
             self._crossed(settlement.crossings)
         return settlement
-
-    def release(self, reservation_id: bytes) -> Settlement:
-        """As Budgets."""
-        return self.book.release(reservation_id)
 
 
 class TruthSource(Protocol):

@@ -232,13 +232,13 @@ def test_too_many_running_reservations_are_a_503():
 def test_ended_reservations_are_forgotten_in_the_end_and_do_nothing_then():
     small = book(max_ended=3)
     charge = make_charge()
-    for n in range(5):
+    for n in range(10):
         small.reserve(number(n), (charge,), Cost(1, 0), START, 0)
         small.settle(number(n), Cost(1, 0))
 
     assert small.settle(number(1), Cost(1, 0)).outcome is SettlementOutcome.UNKNOWN
-    assert small.settle(number(2), Cost(1, 0)).outcome is SettlementOutcome.ALREADY
-    assert small.standing((charge,), START)[0].settled == 5
+    assert small.settle(number(7), Cost(1, 0)).outcome is SettlementOutcome.ALREADY
+    assert small.standing((charge,), START)[0].settled == 10
 
 
 def account(n, **changes):

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from heapq import nsmallest
-from itertools import islice
+from itertools import islice, takewhile
 
 from podium.core.errors import Unavailable
 from podium.economics.budgets.account import Account
@@ -106,13 +106,15 @@ class Book:
 
     `lease_s`: how long a reservation is held at most; longer than any exchange may take.
     `max_accounts`: kept in memory; more only while something is held in them or they are used up.
-    `max_running`: reservations held at once. `max_ended`: ended ones that are remembered, to know a repetition.
+    `max_running`: reservations held at once. `max_ended`: ended ones that are remembered at least, to know a repetition; at most twice as many.
     Moments: `unix_ns` decides about periods; `now_ns` is monotonic and decides about leases.
     """
 
     __slots__ = (
         "_accounts",
         "_ended",
+        "_ended_before",
+        "_expired",
         "_held",
         "_lease_ns",
         "_mark_ns",
@@ -131,8 +133,12 @@ class Book:
         self._max_running = max_running
         self._max_ended = max_ended
         self._accounts: OrderedDict[str, Account] = OrderedDict()
-        self._held: OrderedDict[bytes, _Held] = OrderedDict()  # in the order in which leases end
-        self._ended: OrderedDict[bytes, _Held] = OrderedDict()  # those whose lease has ended keep their charges
+        self._held: dict[bytes, _Held] = {}  # in the order in which leases end
+        # What became of those that have ended: two dicts of which the older is dropped whole. To keep each of them,
+        # or to drop one for each new one, would touch memory that no cache of a processor has any more.
+        self._ended: dict[bytes, ReservationState] = {}
+        self._ended_before: dict[bytes, ReservationState] = {}
+        self._expired: OrderedDict[bytes, _Held] = OrderedDict()  # their cost may still come
         self._mark_ns = 0
         self._next_expiry_ns = _NEVER  # nothing expires before
         self.forgotten = 0  # accounts that were forgotten although their period ran and something was settled
@@ -157,7 +163,7 @@ class Book:
             self.expire(now_ns)
         if reservation_id in self._held:
             return self._held[reservation_id]
-        if reservation_id in self._ended:
+        if reservation_id in self._ended or reservation_id in self._ended_before or reservation_id in self._expired:
             raise ValueError("this reservation has ended")
         if len(self._held) >= self._max_running:
             raise Unavailable("Too many exchanges with budgets are running.", retry_after_s=1.0)
@@ -202,16 +208,11 @@ class Book:
 
     def expire(self, now_ns: int) -> int:
         """Free what is held by reservations whose lease has ended; how many there were."""
-        expired = 0
-        while self._held:
-            first = next(iter(self._held.values()))
-            if first.expires_ns > now_ns:
-                self._next_expiry_ns = first.expires_ns
-                return expired
-            self._end(first.id, ReservationEvent.EXPIRE, None)
-            expired += 1
-        self._next_expiry_ns = _NEVER
-        return expired
+        expired = list(takewhile(lambda held: held.expires_ns <= now_ns, self._held.values()))
+        for held in expired:
+            self._end(held.id, ReservationEvent.EXPIRE, None)
+        self._next_expiry_ns = next((held.expires_ns for held in self._held.values()), _NEVER)
+        return len(expired)
 
     def standing(self, charges: Iterable[Charge], unix_ns: int) -> tuple[Standing, ...]:
         """How these accounts stand at that moment; makes none."""
@@ -248,21 +249,23 @@ class Book:
         return self._account(charge, unix_ns, rebind=False).learn(start_ns, amount)
 
     def _end(self, reservation_id: bytes, event: ReservationEvent, fact: Cost | None) -> Settlement:
-        held = self._held.get(reservation_id) or self._ended.get(reservation_id)
+        held = self._held.get(reservation_id) or self._expired.get(reservation_id)
         if held is None:
-            return _PLAIN[SettlementOutcome.UNKNOWN]
+            state = self._ended.get(reservation_id) or self._ended_before.get(reservation_id)
+            return _PLAIN[SettlementOutcome.UNKNOWN if state is None else TRANSITIONS[state, event][1]]
         before = held.state
         held.state, outcome = TRANSITIONS[before, event]
-        if outcome is SettlementOutcome.ALREADY:
-            return _PLAIN[outcome]
         crossings: tuple[Crossing, ...] | None = ()
         if before is _OPEN:
             del self._held[reservation_id]
             crossings = self._close(held, fact)
-        elif fact is not None:
-            crossings = self._count_late(held, fact)
-            if crossings is None:
-                outcome = SettlementOutcome.MENDED
+        else:
+            del self._expired[reservation_id]
+            self._remember(held)
+            if fact is not None:
+                crossings = self._count_late(held, fact)
+                if crossings is None:
+                    outcome = SettlementOutcome.MENDED
         return Settlement(outcome, crossings) if crossings else _PLAIN[outcome]
 
     def _close(self, held: _Held, fact: Cost | None) -> tuple[Crossing, ...]:
@@ -277,11 +280,19 @@ class Book:
             if fact is not None and (reached := account.count(fact[unit], made_ns)):
                 crossings += reached
         held.accounts = []
-        ended = self._ended
-        ended[held.id] = held
-        if len(ended) > self._max_ended:
-            ended.popitem(last=False)
+        self._remember(held)
         return crossings
+
+    def _remember(self, held: _Held) -> None:
+        """Know what became of it, should its end be told again; of the expired ones also what they are charged to."""
+        if held.state is ReservationState.EXPIRED:
+            self._expired[held.id] = held
+            if len(self._expired) > self._max_ended:
+                self._expired.popitem(last=False)
+            return
+        self._ended[held.id] = held.state
+        if len(self._ended) >= self._max_ended:
+            self._ended, self._ended_before = {}, self._ended
 
     def _count_late(self, reservation: Reservation, fact: Cost) -> tuple[Crossing, ...] | None:
         """Count a cost after the lease's end; None when the ledger has had the last word in every account."""
