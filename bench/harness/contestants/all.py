@@ -13,7 +13,7 @@ from harness.contestants.podium_scale import (
     PodiumOneGateway,
     PodiumTwoGateways,
 )
-from harness.contestants.podium_shared import PodiumRedis, PodiumRedisLeases, PodiumUnlimited
+from harness.contestants.podium_shared import PodiumBudgets, PodiumRedis, PodiumRedisLeases, PodiumUnlimited
 from harness.contestants.podium_variants import PodiumFailover, PodiumSingle, PodiumSlow, PodiumTranslation
 from harness.contestants.vllm_router import VllmRouter
 
@@ -28,6 +28,7 @@ CONTESTANTS: tuple[Contestant, ...] = (
     PodiumTranslation(),
     PodiumSlow(),
     PodiumUnlimited(),
+    PodiumBudgets(),
     PodiumRedis(),
     PodiumRedisLeases(),
     PodiumFewKeys(),

@@ -31,7 +31,7 @@ name: {MODEL}
 spec: {{version: bench-1}}
 ---
 """
-# Limits and budgets, reckoned for each request and never reached. A stream holds its connection to the provider.
+# Limits, and below budgets, reckoned for each request and never reached. A stream holds its connection to the provider.
 LIMITS_AND_PRICE = f"""\
 kind: LimitPolicy
 name: bench
@@ -41,17 +41,19 @@ spec:
     - {{what: tokens, amount: 100000000000}}
     - {{what: concurrency, amount: 1000000}}
 ---
-kind: Budget
-name: bench-dollars
-spec: {{unit: usd, amount: 9000000, period: month, per: [tenant]}}
----
-kind: Budget
-name: bench-tokens
-spec: {{unit: tokens, amount: 1000000000000, period: day, per: [key]}}
----
 kind: Price
 name: bench
 spec: {{provider: mock, model: {MODEL}, input_usd_per_million: "0.15", output_usd_per_million: "0.60"}}
+"""
+BUDGETS = """\
+---
+kind: Budget
+name: bench-dollars
+spec: {unit: usd, amount: 9000000, period: month, per: [tenant]}
+---
+kind: Budget
+name: bench-tokens
+spec: {unit: tokens, amount: 1000000000000, period: day, per: [key]}
 """
 _COMMAND_LIMIT_S = 60.0
 _PUBLISHED_WITHIN_S = 10.0
@@ -179,8 +181,8 @@ class Podium:
     name = "podium"
     title = "Podium"
     about = (
-        "everything on: key, scopes, three limits, two budgets, price, journal, metrics, a log line per exchange into a"
-        " file; `podium control` loads the ledger on the load core"
+        "everything on: key, scopes, three limits, price, journal, metrics, a log line per exchange into a file;"
+        " `podium control` loads the ledger on the load core"
     )
     checks_keys = True
     runs_model = False

@@ -1,4 +1,4 @@
-"""Podium without limits and budgets, and with limits and budgets that gateways share in a Redis."""
+"""Podium without limits, with budgets, and with both shared in a Redis."""
 
 import re
 import socket
@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from harness.contestants.base import Process, Side
-from harness.contestants.podium import Podium
+from harness.contestants.podium import BUDGETS, Podium
 from harness.place import Place
 from harness.processes import NotThere
 from podium.config import options
 
-__all__ = ["PodiumRedis", "PodiumRedisLeases", "PodiumUnlimited"]
+__all__ = ["PodiumBudgets", "PodiumRedis", "PodiumRedisLeases", "PodiumUnlimited"]
 
 _REQUESTS = frozenset(("requests",))
 
 
 class PodiumUnlimited(Podium):
     name = "podium-unlimited"
-    title = "Podium, no limits and budgets"
-    about = "as Podium, without limits and budgets: what they cost"
+    title = "Podium, no limits"
+    about = "as Podium, without limits: what they cost"
     metrics = _REQUESTS
 
     def resources(self, place: Place) -> str:
@@ -27,12 +27,21 @@ class PodiumUnlimited(Podium):
         return "---\n".join(one for one in documents if not one.startswith(("kind: LimitPolicy\n", "kind: Budget\n")))
 
 
-class PodiumRedis(Podium):
-    name = "podium-redis"
-    title = "Podium, Redis"
-    about = "as Podium, its limits and budgets in a Redis on the load core: a round trip for each decision"
+class PodiumBudgets(Podium):
+    name = "podium-budgets"
+    title = "Podium, budgets"
+    about = "as Podium, with two budgets, of dollars and of tokens"
     beside = PodiumUnlimited.name
     metrics = _REQUESTS
+
+    def resources(self, place: Place) -> str:
+        return super().resources(place) + BUDGETS
+
+
+class PodiumRedis(PodiumBudgets):
+    name = "podium-redis"
+    title = "Podium, Redis"
+    about = "as podium-budgets, limits and budgets in a Redis on the load core: a round trip for each decision"
     least_calls = 1.9  # one to admit, one to settle
     settings: Mapping[tuple[str, str], str] = {}
 

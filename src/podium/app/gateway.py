@@ -60,6 +60,7 @@ _GC_THRESHOLDS = (20_000, 20, 20)
 _CONNECTIONS = 2  # to the database, which a gateway asks for snapshots only
 _PROBE_CONNECTIONS = 64
 _LEASE_S = 90_000.0  # of a reservation: above the longest that an exchange may be given to take
+_ENDED = 1000  # each exchange ends once here; few are touched again and again, so they stay in the processor's caches
 _LANDING_TIMEOUT_S = 5.0  # for exchanges that were cut off: counting their tokens may have to load the tokenizer
 
 
@@ -109,7 +110,7 @@ class Gateway:
         self._journal_folder = data.journals / name
         self.journal = JournalWriter(self._journal_folder, settings.journal, asyncio.get_running_loop())
         self.sinks = Sinks(settings.telemetry, gateway=name)
-        own = OwnBudgets(Book(lease_s=_LEASE_S), alerts) if shared is None else None
+        own = OwnBudgets(Book(lease_s=_LEASE_S, max_ended=_ENDED), alerts) if shared is None else None
         self.truth = None
         if own is not None:
             source = budget_truth(settings, root, self._database)

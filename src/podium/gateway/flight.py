@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 View = Callable[[World, Principal], bytes]
 _LEASE_S = 90_000.0  # above the longest that an exchange may be given to take (core.spec.Seconds)
+_ENDED = 1000  # each exchange ends once here; few of them stay in the processor's caches
 _Serve = Callable[[Exchange, Caller, Outcome], Awaitable[None]]
 
 
@@ -70,7 +71,7 @@ class Flight:
         self._loop = asyncio.get_running_loop()  # asked for once: each asking is a system call on Python 3.11
         self.admitter = Admitter(
             limits or Limiter(max_entries=settings.limited_subjects, lease_ns=int(_LEASE_S * 1e9)),
-            budgets or Book(lease_s=_LEASE_S),
+            budgets or Book(lease_s=_LEASE_S, max_ended=_ENDED),
             settings,
             clock,
         )

@@ -23,7 +23,6 @@ class Account:
         "_alert_at",
         "_before",
         "_buckets",
-        "_running_before",
         "_told",
         "charge",
         "latest",
@@ -33,6 +32,7 @@ class Account:
         "moves_at_ns",
         "reserved",
         "running",
+        "running_before",
         "settled",
         "unit",
     )
@@ -46,7 +46,7 @@ class Account:
         self.latest = 0  # bucket, rolling
         self.moves_at_ns = 0 if charge.bucket_ns else _NEVER  # the end of that bucket
         self._before = 0  # settled, of what was reserved before the mark; calendar periods
-        self._running_before = 0
+        self.running_before = 0  # of those, reserved before the mark
         self._buckets: dict[int, int] | None = {} if charge.bucket_ns else None
         self._told: dict[float, int] = {}  # soft marks, and the bucket in which they were reached
         self.bind(charge)
@@ -62,7 +62,7 @@ class Account:
         """Cut at this moment; all that is running was reserved before it."""
         self.mark_ns = mark_ns
         self._before = self.settled
-        self._running_before = self.running
+        self.running_before = self.running
 
     def advance(self, unix_ns: int) -> None:
         """Move a rolling window to this moment."""
@@ -85,20 +85,6 @@ class Account:
         """True when that much more may be reserved."""
         return self.settled + self.reserved + amount <= self.limit
 
-    def reserve(self, amount: int, made_ns: int) -> None:
-        """Hold an amount."""
-        self.reserved += amount
-        self.running += 1
-        if made_ns < self.mark_ns:
-            self._running_before += 1
-
-    def give_back(self, amount: int, made_ns: int) -> None:
-        """Hold an amount no longer."""
-        self.reserved -= amount
-        self.running -= 1
-        if made_ns < self.mark_ns and self._running_before:
-            self._running_before -= 1
-
     def count(self, amount: int, made_ns: int) -> tuple[Crossing, ...]:
         """Add what an exchange cost that was reserved at `made_ns`; the soft marks that this reached."""
         buckets = self._buckets
@@ -117,7 +103,7 @@ class Account:
 
     def correct(self, correction: Correction) -> tuple[Crossing, ...] | None:
         """Apply a correction, and hear the soft marks that it reached; None when it is void. Once: then it is void."""
-        if correction.mark_ns != self.mark_ns or self._running_before:
+        if correction.mark_ns != self.mark_ns or self.running_before:
             return None
         change = correction.actual - correction.expected
         if self._buckets is None:
@@ -159,7 +145,7 @@ class Account:
             running=self.running,
             told=tuple(sorted(self._told)),
             mark_ns=self.mark_ns,
-            running_before_mark=self._running_before,
+            running_before_mark=self.running_before,
             parts=self._parts(),
         )
 

@@ -106,7 +106,8 @@ class Book:
 
     `lease_s`: how long a reservation is held at most; longer than any exchange may take.
     `max_accounts`: kept in memory; more only while something is held in them or they are used up.
-    `max_running`: reservations held at once. `max_ended`: ended ones that are remembered at least, to know a repetition; at most twice as many.
+    `max_running`: reservations held at once. `max_ended`: ended ones that are remembered, to know a repetition; for a
+    while twice as many.
     Moments: `unix_ns` decides about periods; `now_ns` is monotonic and decides about leases.
     """
 
@@ -185,7 +186,10 @@ class Book:
         if not room:
             return refusal(accounts, estimate, unix_ns)
         for account in accounts:
-            account.reserve(estimate[account.unit], unix_ns)
+            account.reserved += estimate[account.unit]
+            account.running += 1
+            if unix_ns < mark_ns:
+                account.running_before += 1
         expires_ns = now_ns + self._lease_ns
         held = _Held(reservation_id, tuple(charges), estimate, unix_ns, accounts, expires_ns)
         self._held[reservation_id] = held
@@ -276,7 +280,10 @@ class Book:
             if account.mark_ns != mark_ns:
                 account.set_mark(mark_ns)
             unit = account.unit
-            account.give_back(estimate[unit], made_ns)
+            account.reserved -= estimate[unit]
+            account.running -= 1
+            if made_ns < mark_ns and account.running_before:
+                account.running_before -= 1
             if fact is not None and (reached := account.count(fact[unit], made_ns)):
                 crossings += reached
         held.accounts = []

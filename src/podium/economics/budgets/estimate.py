@@ -45,7 +45,10 @@ def estimate_cost(
     output_ceiling: int = OUTPUT_CEILING,
 ) -> Cost:
     """What a request may cost; see above. `output_limit`: for one answer; None: the caller set none."""
-    each = assumed_output if output_limit is None else output_limit
-    output_tokens = max(0, min(each, output_ceiling)) * max(1, answers)
+    output_tokens = assumed_output if output_limit is None else output_limit
+    if output_tokens > output_ceiling:  # noqa: PLR1730 - a call of `min` takes four times as long
+        output_tokens = output_ceiling
+    if answers > 1:
+        output_tokens *= answers
     millionths = input_tokens * price.input_nanousd + output_tokens * price.output_nanousd
     return Cost(-(-millionths // _MILLION), input_tokens + output_tokens)

@@ -181,7 +181,8 @@ def _account(raw: bytes, charge: Charge | None = None) -> Account:
     account.settled, account.reserved, account.running = state["settled"], state["reserved"], state["running"]
     account.mark_ns, account.mended_ns = state["mark"] * 1000, state["mended"] * 1000
     account.latest = state["latest"]
-    account._before, account._running_before = state["before"], state["earlier"]  # noqa: SLF001 - its state, restored
+    account.running_before = state["earlier"]
+    account._before = state["before"]  # noqa: SLF001 - its state, restored
     account._told = _pairs(state["told"])  # noqa: SLF001 - its state, restored
     if state["rolling"]:
         account._buckets = _pairs(state["buckets"])  # noqa: SLF001 - its state, restored

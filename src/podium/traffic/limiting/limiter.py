@@ -162,8 +162,14 @@ class Limiter:
 
     def standings(self, grant: Grant, now_ns: int) -> tuple[Standing, ...]:
         """How the buckets of a grant stand now."""
-        now = self._now(now_ns)
-        return tuple([state.standing(now) for state in grant.states])
+        now = now_ns + self._offset_ns  # as `_now`, without the call
+        if now < self._now_ns:
+            now = self._stepped_back(now)
+        self._now_ns = now
+        found: tuple[Standing, ...] = ()
+        for state in grant.states:
+            found += (state.standing(now),)
+        return found
 
     def look(self, bucket: Bucket, now_ns: int) -> tuple[Standing, LastRefusal | None]:
         """How a bucket stands and when it last refused, without changing anything."""

@@ -29,8 +29,14 @@ def openai_headers(standings: Iterable[Standing]) -> bytes:
             requests = standing if requests is None else _tighter(requests, standing)
         elif what != "concurrency":
             tokens = standing if tokens is None else _tighter(tokens, standing)
-    lines = b"" if requests is None else _openai_lines(_REQUESTS, requests)
-    return lines if tokens is None else lines + _openai_lines(_TOKENS, tokens)
+    lines = b""
+    if requests is not None:
+        reset = _duration(requests.reset_ns) if requests.reset_ns else b"0s"
+        lines = _REQUESTS % (requests.bucket.amount, requests.left, reset)
+    if tokens is not None:
+        reset = _duration(tokens.reset_ns) if tokens.reset_ns else b"0s"
+        lines += _TOKENS % (tokens.bucket.amount, tokens.left, reset)
+    return lines
 
 
 def anthropic_headers(standings: Iterable[Standing], now_unix_ns: int) -> bytes:
@@ -56,11 +62,6 @@ def retry_headers(refusal: Refusal) -> bytes:
         return b"x-should-retry: false\r\n"
     wait_ms = -int(-refusal.retry_after_s * 1000 // 1)
     return b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (-(-wait_ms // 1000), wait_ms)
-
-
-def _openai_lines(lines: bytes, standing: Standing) -> bytes:
-    reset = _duration(standing.reset_ns) if standing.reset_ns else b"0s"
-    return lines % (standing.bucket.amount, standing.left, reset)
 
 
 def _tightest(standings: Iterable[Standing]) -> tuple[Standing | None, ...]:
