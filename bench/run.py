@@ -27,7 +27,7 @@ from harness.mocks.nginx import find_nginx
 from harness.place import BENCH, REPOSITORY, Place
 from harness.processes import BenchError, free_ports
 from harness.report import render
-from harness.results import Series, load_series, save_series
+from harness.results import Series, joined_series, load_series, save_series
 from harness.series import METRICS, Plan, measure_series, new_series
 
 _WORK = REPOSITORY / ".bench"
@@ -39,7 +39,7 @@ _FULL_ROUNDS = 7
 def main() -> int:
     options = _options()
     if options.report is not None:
-        print(render(load_series(options.report)), end="")
+        print(render(joined_series([load_series(path) for path in options.report])), end="")
         return 0
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
@@ -73,7 +73,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--gateway-core", type=int, default=0)
     parser.add_argument("--load-core", type=int, default=1)
     parser.add_argument("--idle-wait", type=float, default=60, help="longest wait for an idle machine, seconds")
-    parser.add_argument("--report", type=Path, help="only render the page of raw data, to standard output")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        nargs="+",
+        help="only render the page of raw data, to standard output; of several runs if they measured different metrics"
+        " of one commit on one machine",
+    )
     options = parser.parse_args()
     if not 1 <= options.rounds <= 50:
         parser.error("--rounds must be 1 to 50")

@@ -1,11 +1,12 @@
 """The raw data of a series of rounds, kept as JSON under .bench/results/."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-__all__ = ["DISTURBED_CORES", "Run", "Series", "load_series", "save_series"]
+__all__ = ["DISTURBED_CORES", "Run", "Series", "joined_series", "load_series", "save_series"]
 
 DISTURBED_CORES = 0.1  # processor use of strangers, or taken by the host, from which on a run counts as disturbed
 
@@ -66,3 +67,22 @@ def save_series(series: Series, path: Path) -> None:
 def load_series(path: Path) -> Series:
     """A saved series."""
     return msgspec.json.decode(path.read_bytes(), type=Series)
+
+
+def joined_series(parts: Sequence[Series]) -> Series:
+    """One series of several that ran one after the other. ValueError: they do not belong together.
+
+    Ratios are made within a round, so all of a metric has to be in one of them.
+    """
+    first, *others = sorted(parts, key=lambda part: part.started)
+    joined = msgspec.structs.replace(first)
+    for part in others:
+        same = all(getattr(part, name) == getattr(first, name) for name in ("commit", "machine", "quick", "rounds"))
+        if not same or {run.metric for run in joined.runs} & {run.metric for run in part.runs}:
+            raise ValueError("only runs of one commit on one machine, with as many rounds, of different metrics")
+        for name in ("versions", "titles", "abouts", "beside", "missing"):
+            setattr(joined, name, getattr(joined, name) | getattr(part, name))
+        joined.calibration_ms = joined.calibration_ms + part.calibration_ms
+        joined.runs = joined.runs + part.runs
+        joined.ended = part.ended
+    return joined

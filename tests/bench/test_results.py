@@ -1,0 +1,31 @@
+import pytest
+from harness.results import Run, Series, joined_series
+
+
+def series(metric, **more):
+    run = Run(metric=metric, contestant="podium", round=1, values={"x": 1.0})
+    facts = {"started": "1", "commit": "c", "quick": False, "rounds": 7, "machine": {"cores": "2"}} | more
+    return Series(versions={metric: "1"}, titles={metric: "P"}, abouts={}, runs=[run], ended=f"end {metric}", **facts)
+
+
+def test_runs_of_different_metrics_make_one_series():
+    later, earlier = series("engine", started="2", calibration_ms=[{0: 2.0}]), series("soak", calibration_ms=[{0: 1.0}])
+
+    joined = joined_series([later, earlier])
+
+    assert [run.metric for run in joined.runs] == ["soak", "engine"]
+    assert (joined.started, joined.ended) == ("1", "end engine")
+    assert joined.titles == {"soak": "P", "engine": "P"}
+    assert joined.calibration_ms == [{0: 1.0}, {0: 2.0}]
+    assert [run.metric for run in earlier.runs] == ["soak"]
+
+
+@pytest.mark.parametrize("change", [{"commit": "d"}, {"machine": {"cores": "4"}}, {"rounds": 3}, {"quick": True}])
+def test_runs_that_do_not_belong_together_are_refused(change):
+    with pytest.raises(ValueError, match="one commit"):
+        joined_series([series("soak"), series("engine", **change)])
+
+
+def test_a_metric_that_was_measured_twice_is_refused():
+    with pytest.raises(ValueError, match="different metrics"):
+        joined_series([series("soak"), series("soak")])
