@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podium.web.addresses import caller_address, networks
+from podium.web.settings import GatewayServerSettings
 
 PROXIES = networks("10.0.0.0/8, ::1")
 
@@ -36,6 +37,7 @@ def test_whatever_is_sent_the_address_is_one_or_the_peer(forwarded, peer):
     assert found == peer or networks(found)
 
 
-def test_a_wrong_network_is_refused():
-    with pytest.raises(ValueError, match="10"):
-        networks("10.0.0.0/33")
+@pytest.mark.parametrize("wrong", ["10.0.0.0/33", "10.0.0.1/8", "proxy.example", "10.0.0.1;10.0.0.2"])
+def test_a_wrong_network_is_refused_where_settings_are_read(wrong):
+    with pytest.raises(ValueError, match="`trusted_proxies`: "):
+        GatewayServerSettings(trusted_proxies=f"192.0.2.1, {wrong}")

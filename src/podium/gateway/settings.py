@@ -25,7 +25,8 @@ class GatewaySettings:
         },
     )
     limited_subjects: int = field(
-        default=100_000, metadata={"help": "Keys and tenants whose limits are kept in memory.", "minimum": 100}
+        default=100_000,
+        metadata={"help": "Subjects (keys, users, addresses) whose limits are kept in memory.", "minimum": 100},
     )
     assumed_output_tokens: int = field(
         default=256,

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from podium.web.addresses import networks
+
 __all__ = ["GatewayServerSettings"]
 
 
@@ -59,3 +61,9 @@ class GatewayServerSettings:
     drain_timeout_s: float = field(
         default=30.0, metadata={"help": "How long running exchanges may take to finish at SIGTERM.", "minimum": 0.0}
     )
+
+    def __post_init__(self) -> None:
+        try:
+            networks(self.trusted_proxies)
+        except ValueError as error:
+            raise ValueError(f"`trusted_proxies`: {error}") from None
