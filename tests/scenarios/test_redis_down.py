@@ -24,6 +24,7 @@ FAULT_S = float(os.environ.get("FAULT_SECONDS", "0.5"))
 GATEWAYS = 2
 NARROW = 20
 DOWN = "podium_shared_store_down"
+KNOWN = "podium_shared_store_gateways"
 POLICIES = (
     {
         "kind": "LimitPolicy",
@@ -87,6 +88,14 @@ def down(site):
 
 async def until(site, wanted, *, timeout_s=10):
     await true_in_a_thread(lambda: down(site) == [wanted] * GATEWAYS, timeout_s=timeout_s)
+
+
+async def until_all_know_each_other(site):
+    """A gateway that was told of another one cannot forget it while Redis is away; one that was not cannot know it."""
+    everybody = [GATEWAYS] * GATEWAYS
+    await true_in_a_thread(
+        lambda: [site.metric(KNOWN, number) for number in range(GATEWAYS)] == everybody, timeout_s=10
+    )
 
 
 def callers(site, postgres, name):
@@ -162,6 +171,7 @@ async def test_limits_are_shared_and_fall_to_their_local_shares_without_redis(si
     assert statuses == [[200] * NARROW, [429] * NARROW]
 
     _, key = await asyncio.to_thread(site.new_key, "apart", tier="narrow")
+    await until_all_know_each_other(site)
     await asyncio.to_thread(redis.kill)
     try:
         await until(site, 1)

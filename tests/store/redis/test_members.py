@@ -41,13 +41,17 @@ async def test_a_store_that_lost_its_data_does_not_make_anybody_believe_to_be_al
     await eventually(lambda: counts(gateways) == [2, 2])
     before = gateways[0].client.figures.calls
     lowest = []
-    own_server.command("FLUSHALL")
 
-    def has_beaten_three_times():
+    def has_beaten(times):
         lowest.append(min(counts(gateways)))
-        return gateways[0].client.figures.calls > before + 3
+        return gateways[0].client.figures.calls > before + times
 
-    await eventually(has_beaten_three_times, interval_s=0.001)
+    own_server.command("FLUSHALL")
+    await eventually(lambda: has_beaten(3), interval_s=0.001)
+    for _ in range(2):  # again and again, before the other one has said that it lives
+        own_server.command("FLUSHALL")
+        await gateways[0].members.beat()
+        lowest.append(gateways[0].members.count)
     assert min(lowest) == 2
 
 

@@ -1,11 +1,14 @@
 """Which gateways live: how many shares a limit has while the shared store is away.
 
 Each gateway says every third of `ttl_s` that it lives, by the server's clock; one that is silent for `ttl_s` counts no
-more, one that ends says so. While the store is away the last known number stays.
+more, one that ends says so. While the store is away the last known number stays. A smaller number counts when it was
+told for a whole `ttl_s`: a store that lost its data, however often in that time, knows nobody until all have said again
+that they live.
 """
 
 import asyncio
 import contextlib
+from collections import deque
 from secrets import token_hex
 from typing import Self
 
@@ -16,6 +19,8 @@ from podium.store.redis.errors import StoreUnavailable
 from podium.store.redis.scripts import Scripts, script
 
 __all__ = ["Members"]
+
+_BEATS = 3  # in `ttl_s`
 
 
 class Members:
@@ -32,7 +37,7 @@ class Members:
         self._name = f"{gateway}/{token_hex(6)}"  # two processes may have been given the same name
         self._ttl_s = ttl_s
         self._task: asyncio.Task[None] | None = None
-        self._last = 0
+        self._told: deque[int] = deque(maxlen=_BEATS + 1)
         self.count = expected
 
     async def __aenter__(self) -> Self:
@@ -52,8 +57,8 @@ class Members:
         """Say that this one lives, and hear how many do; StoreUnavailable."""
         ttl_ms = int(self._ttl_s * 1000)
         told = int(await self._scripts.run(script("members_beat"), (self._key,), self._name, ttl_ms))
-        # The larger of two: a store that lost its data knows nobody until all have said again that they live.
-        self.count, self._last = max(told, self._last), told
+        self._told.append(told)
+        self.count = max(self._told)
 
     async def names(self) -> tuple[str, ...]:
         """Who lives, or was silent for less than `ttl_s`; StoreUnavailable."""
@@ -61,6 +66,6 @@ class Members:
 
     async def _keep_beating(self) -> None:
         while True:
-            await asyncio.sleep(self._ttl_s / 3)
+            await asyncio.sleep(self._ttl_s / _BEATS)
             with contextlib.suppress(StoreUnavailable, ResponseError):
                 await self.beat()
