@@ -86,7 +86,7 @@ def spent(site, key_id):
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-async def test_a_dollar_is_spent_and_not_more(site, seed):
+async def test_a_dollar_is_spent_and_not_more(site, seed, record_property):
     chance = random.Random(seed)
     with ExitStack() as stack:
         gateways = [stack.enter_context(site.running_gateway(number)) for number in range(GATEWAYS)]
@@ -126,7 +126,9 @@ async def test_a_dollar_is_spent_and_not_more(site, seed):
                 else:
                     await asyncio.sleep(0.2)
         await true_in_a_thread(lambda: spent(site, key_id)[1] >= served, timeout_s=15)
-        cost, _ = await asyncio.to_thread(spent, site, key_id)
+        cost, exchanges = await asyncio.to_thread(spent, site, key_id)
+    for name, value in {"nanousd": cost, "exchanges": exchanges, "served": served, "statuses": dict(seen)}.items():
+        record_property(name, value)  # with --junit-xml
     # What broke off with the killed one may have cost something that the store forgot with its lease.
     assert cost <= BUDGET_NANOUSD + seen[0] * ESTIMATE_NANOUSD, (cost, seen)
     # And nothing stays reserved: who is refused in the end would have cost more than what is left.
