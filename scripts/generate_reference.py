@@ -243,7 +243,7 @@ def _type(hint: Any, parts: dict[str, type]) -> str:  # noqa: PLR0911 - one line
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         parts[hint.__name__] = hint
         return f"[{hint.__name__}](#{hint.__name__.lower()})"
-    return {str: "string", int: "integer", float: "number", bool: "true or false"}[hint]
+    return {str: "string", int: "integer", float: "number", bool: "true or false", Any: "any JSON value"}[hint]
 
 
 def _bounds(meta: msgspec.Meta) -> Iterator[str]:

@@ -62,6 +62,9 @@ def compile_snapshot(
         limit_policies=specs.get("LimitPolicy", {}),
         budgets=specs.get("Budget", {}),
         prices=specs.get("Price", {}),
+        flags=specs.get("Flag", {}),
+        rollouts=specs.get("Rollout", {}),
+        progress=specs.get("Progress", {}),
     )
 
 

@@ -10,7 +10,9 @@ import msgspec
 from msgspec import Meta
 
 from podium.core.budgets import Budget
+from podium.core.flags import Flag
 from podium.core.limits import LimitPolicy
+from podium.core.rollouts import Progress, Rollout
 from podium.core.serving import Balancing, CircuitBreaker, FailureHandling, HealthCheck, Queueing
 from podium.core.spec import Count, Name, Seconds, Strict, Usd
 
@@ -18,14 +20,17 @@ __all__ = [
     "SPECS",
     "Aws",
     "BackendSpec",
+    "Flag",
     "Kind",
     "LimitPolicy",
     "Model",
     "Preset",
     "Price",
+    "Progress",
     "Protocol",
     "Provider",
     "Resource",
+    "Rollout",
     "SecretRef",
     "Spec",
     "Tenant",
@@ -35,7 +40,9 @@ __all__ = [
     "spec_from_builtins",
 ]
 
-Kind = Literal["Tenant", "Provider", "Model", "Version", "LimitPolicy", "Budget", "Price"]
+Kind = Literal[
+    "Tenant", "Provider", "Model", "Version", "LimitPolicy", "Budget", "Price", "Flag", "Rollout", "Progress"
+]
 
 
 class SecretRef(Strict, frozen=True, kw_only=True):
@@ -247,7 +254,7 @@ class Price(Strict, frozen=True, kw_only=True):
     ] = None
 
 
-Spec = Tenant | Provider | Model | Version | LimitPolicy | Budget | Price
+Spec = Tenant | Provider | Model | Version | LimitPolicy | Budget | Price | Rollout | Progress | Flag
 
 SPECS: dict[Kind, type[Spec]] = {
     "Tenant": Tenant,
@@ -257,6 +264,9 @@ SPECS: dict[Kind, type[Spec]] = {
     "LimitPolicy": LimitPolicy,
     "Budget": Budget,
     "Price": Price,
+    "Flag": Flag,
+    "Rollout": Rollout,
+    "Progress": Progress,
 }
 assert set(SPECS) == set(get_args(Kind))
 

@@ -6,8 +6,10 @@ The control plane publishes it as one file; a gateway compiles it into look-ups 
 import msgspec
 
 from podium.core.budgets import Budget
+from podium.core.flags import Flag
 from podium.core.limits import LimitPolicy
 from podium.core.resources import Model, Price, Provider, Tenant, Version
+from podium.core.rollouts import Progress, Rollout
 
 __all__ = ["KeyEntry", "KeySecret", "Snapshot", "decode_snapshot", "encode_snapshot"]
 
@@ -48,6 +50,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     limit_policies: dict[str, LimitPolicy] = {}
     budgets: dict[str, Budget] = {}
     prices: dict[str, Price] = {}
+    flags: dict[str, Flag] = {}
+    rollouts: dict[str, Rollout] = {}
+    progress: dict[str, Progress] = {}  # of rollouts, by the same names
 
 
 encode_snapshot = msgspec.msgpack.Encoder().encode
