@@ -151,8 +151,8 @@ class Flag(Strict, frozen=True, kw_only=True):
     description: Annotated[str, Meta(description="What it is for.", max_length=2000)] = ""
     owner: Annotated[str, Meta(description="Whom to ask about it.", max_length=200)] = ""
     stale_after_days: Annotated[
-        int | None,
-        Meta(description="After so many days without a change it is reported as stale; null: never.", ge=1, le=3650),
+        Annotated[int, Meta(ge=1, le=3650)] | None,
+        Meta(description="After so many days without a change it is reported as stale; null: never."),
     ] = None
 
     def __post_init__(self) -> None:
