@@ -1,0 +1,1 @@
+"""The statistics of rollouts and experiments: pure functions over sums, in plain Python."""
