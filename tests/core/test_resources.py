@@ -14,6 +14,9 @@ SMALLEST = {
     "LimitPolicy": {"limits": [{"what": "concurrency", "amount": 1}]},
     "Budget": {"unit": "usd", "amount": 10, "period": "month"},
     "Price": {"model": "gpt-*", "input_usd_per_million": "0.15", "output_usd_per_million": "0.6"},
+    "Flag": {"type": "boolean"},
+    "Rollout": {"model": "chat", "candidate": "smollm3"},
+    "Progress": {"phase": "running", "before": "smollm2", "salt": "abc"},
 }
 
 

@@ -4,6 +4,7 @@ import pytest
 from podium.core.budgets import Budget
 from podium.core.limits import Limit, LimitPolicy
 from podium.core.resources import BackendSpec, Model, Price, Provider, SecretRef, Tenant, Version
+from podium.core.rollouts import ArmShare, Progress, Rollout, Segment
 from podium.core.snapshot import KeyEntry, KeySecret, Snapshot, decode_snapshot, encode_snapshot
 
 SNAPSHOT = Snapshot(
@@ -20,6 +21,12 @@ SNAPSHOT = Snapshot(
     limit_policies={"l": LimitPolicy(limits=(Limit(what="concurrency", amount=3),))},
     budgets={"b": Budget(unit="usd", amount="12.50", period="month", where={"tag:team": ("a*",)})},
     prices={"p": Price(model="m", input_usd_per_million="1", output_usd_per_million="2")},
+    rollouts={"r": Rollout(model="m", candidate="w", where=Segment(tenants=("acme*",)))},
+    progress={
+        "r": Progress(
+            phase="running", before="v", salt="s", arms=(ArmShare(name="candidate", version="w", first=0, count=500),)
+        )
+    },
 )
 
 
@@ -28,7 +35,7 @@ def test_what_is_published_is_read_back():
 
 
 def test_a_snapshot_of_a_later_version_is_read_as_far_as_we_know_it():
-    later = msgspec.msgpack.decode(encode_snapshot(SNAPSHOT)) | {"rollouts": {"r": {}}}
+    later = msgspec.msgpack.decode(encode_snapshot(SNAPSHOT)) | {"of_tomorrow": {"r": {}}}
 
     assert decode_snapshot(msgspec.msgpack.encode(later)) == SNAPSHOT
 

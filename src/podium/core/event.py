@@ -1,8 +1,21 @@
 """The one record of an exchange. Ledger, log line, trace and metrics are views of it; nothing else counts anything."""
 
+from enum import IntFlag
+
 import msgspec
 
-__all__ = ["AttemptRecord", "Event", "decode_event", "encode_event"]
+__all__ = ["AnswerFlag", "AttemptRecord", "Event", "decode_event", "encode_event"]
+
+
+class AnswerFlag(IntFlag):
+    """What is told of an answer that a rollout chose the version for. Values are only ever appended."""
+
+    EMPTY = 1  # no content, no tool call, no refusal
+    REFUSED = 2  # the model said that it would not, or its provider's filter did
+    FORMAT_ASKED = 4  # JSON was asked for
+    FORMAT_INVALID = 8  # and the answer is none
+    OVERRIDDEN = 16  # a tester named the version: not analysed
+    MIRRORED = 32  # a copy of an exchange, whose answer nobody saw
 
 
 class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -71,6 +84,11 @@ class Event(msgspec.Struct, frozen=True, array_like=True):
     fallbacks: int = 0  # other models that were tried
     trail: tuple[AttemptRecord, ...] = ()  # each call, when there were several
     tags: str = ""  # of the key and the request: podium.core.tags
+    rollout: str = ""  # that chose the version; likewise the next two
+    arm: str = ""  # candidate, baseline, or an A/B arm's name; "": the version before, outside the comparison
+    subject: str = ""  # who keeps the version: 16 hex digits of a hash that is the rollout's own
+    finish_reason: str = ""  # as the upstream said it, of the first answer; "" when it did not, or nobody looked
+    answer_flags: int = 0  # AnswerFlag
 
     @property
     def calls(self) -> tuple[AttemptRecord, ...]:

@@ -48,6 +48,11 @@ class Exchange:
     fallbacks = 0
     trail: tuple[AttemptRecord, ...] = ()
     tags = ""
+    rollout = ""
+    arm = ""
+    subject = ""
+    finish_reason = ""
+    answer_flags = 0
 
     def __init__(self, endpoint: str, *, request_id: str, started_unix_ns: int, started_at_ns: int) -> None:
         self.endpoint = endpoint
@@ -109,4 +114,9 @@ class Exchange:
             self.fallbacks,
             self.trail,
             self.tags,
+            self.rollout,
+            self.arm,
+            self.subject,
+            self.finish_reason,
+            self.answer_flags,
         )

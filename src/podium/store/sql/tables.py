@@ -157,6 +157,11 @@ exchanges = Table(
     Column("fallbacks", BigInteger, nullable=False, server_default="0"),
     Column("trail", Text, nullable=False, server_default=""),  # JSON of podium.core.event.AttemptRecord's; or empty
     Column("tags", Text, nullable=False, server_default=""),  # podium.core.tags
+    Column("rollout", Text, nullable=False, server_default=""),
+    Column("arm", Text, nullable=False, server_default=""),
+    Column("subject", Text, nullable=False, server_default=""),
+    Column("finish_reason", Text, nullable=False, server_default=""),
+    Column("answer_flags", BigInteger, nullable=False, server_default="0"),  # podium.core.event.AnswerFlag
     Index(None, "started_unix_ns"),
     # Of callers' own request ids only: ours are made of the id, and found by it.
     Index(
