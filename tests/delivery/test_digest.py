@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podium.core.registry import Adapter, Tool, WeightFile, Weights
 from podium.core.resources import BackendSpec, Model, Version, spec_from_builtins
 from podium.delivery.digest import same_version, version_digest, version_name
 
@@ -79,3 +80,48 @@ def test_a_spec_that_was_stored_and_read_has_the_same_digest(parameters):
         except (OverflowError, msgspec.MsgspecError):
             continue  # integers beyond 64 bits cannot be stored at all
         assert version_digest(again) == version_digest(spec)
+
+
+WEIGHTS = Weights(
+    source="hf:org/m@abc", format="gguf", main="m.gguf", files=(WeightFile(path="m.gguf", sha256="a" * 64, size=1),)
+)
+LORA = Adapter(source="file:l.gguf", file=WeightFile(path="l.gguf", sha256="b" * 64, size=1))
+WEIGHED = Version(backends=(LOCAL,), weights=WEIGHTS)
+
+
+def test_weights_are_what_they_are_and_not_what_a_provider_calls_them():
+    assert version_digest(WEIGHED) == "f09aee80f589"  # golden, as above
+    elsewhere = msgspec.structs.replace(WEIGHED, backends=(OTHER,))
+    mirrored = msgspec.structs.replace(WEIGHED, weights=msgspec.structs.replace(WEIGHTS, source="https://m/m.gguf"))
+    assert version_digest(WEIGHED) == version_digest(elsewhere) == version_digest(mirrored)
+
+
+def test_adapters_their_order_and_strength_tools_and_guard_count():
+    other = msgspec.structs.replace(LORA, file=WeightFile(path="l.gguf", sha256="c" * 64, size=1))
+    changed = [
+        {"adapters": (LORA,)},
+        {"adapters": (LORA, other)},
+        {"adapters": (other, LORA)},
+        {"adapters": (msgspec.structs.replace(LORA, scale=0.5),)},
+        {"tools": (Tool(name="look"),)},
+        {"tools": (Tool(name="look", parameters={"type": "object"}),)},
+        {"guard": "strict"},
+        {"weights": None},
+    ]
+    digests = {version_digest(msgspec.structs.replace(WEIGHED, **one)) for one in changed}
+    assert len(digests | {version_digest(WEIGHED)}) == len(changed) + 1
+
+
+def test_what_is_noted_does_not_count():
+    noted = msgspec.structs.replace(
+        PLAIN, stage="live", notes="good", licence="MIT", data_sources=("ours",), parent="old", pinned=True
+    )
+    assert version_digest(noted) == version_digest(PLAIN)
+
+
+def test_numbers_in_schemas_of_tools_are_told_apart_by_value_only():
+    one, same = (
+        msgspec.structs.replace(PLAIN, tools=(Tool(name="t", parameters={"a": [{"max": value}]}),))
+        for value in (1, 1.0)
+    )
+    assert version_digest(one) == version_digest(same)

@@ -4,14 +4,16 @@ Only what the change breaks is reported, so that a state that is wrong already c
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
 from podium.control.problems import Problem
+from podium.control.registry_rules import references_of_version, retired_in_use, wrong_versions
 from podium.control.specs import Key, State
 from podium.core.budgets import Budget
 from podium.core.limits import LimitPolicy
 from podium.core.resources import Kind, Model, Resource, Version
+from podium.core.rollouts import ACTIVE_PHASES, Arm, ArmShare, Progress, Rollout
 from podium.delivery.digest import same_version
 
 __all__ = ["MAX_RESOURCES", "check_change"]
@@ -30,6 +32,9 @@ def check_change(
         *_wrong_keys(before, after),
         *_deleted_tenants(before, after, tenants_with_keys),
         *_name_collisions(before, after),
+        *wrong_versions(before, after),
+        *retired_in_use(before, after, _references),
+        *_second_rollouts(before, after),
         *_too_many(before, after),
     )
 
@@ -41,8 +46,9 @@ def _changed_versions(before: State, after: State) -> Iterator[Problem]:
             continue
         if not same_version(old.spec, resource.spec):
             yield Problem(
-                message="a Version's model names, parameters and prompt never change (where it runs may);"
-                " declare the new spec under a new name and point the Model to it",
+                message="what a Version answers with never changes: model names or weights, adapters, parameters,"
+                " prompt, tools (where it runs may, and its notes); declare the new spec under a new name and point the"
+                " Model to it",
                 kind=resource.kind,
                 name=resource.name,
                 path="spec",
@@ -53,9 +59,8 @@ def _changed_versions(before: State, after: State) -> Iterator[Problem]:
 def _references(resource: Resource) -> Iterator[tuple[str, Key]]:
     """The key path of each reference and what it names. Keys are records, not resources."""
     match resource.spec:
-        case Version(backends=backends):
-            for index, backend in enumerate(backends):
-                yield f"spec.backends[{index}].provider", ("Provider", backend.provider)
+        case Version():
+            yield from references_of_version(resource.spec)
         case Model(version=version, failure=failure):
             yield "spec.version", ("Version", version)
             for index, fallback in enumerate(failure.fallbacks):
@@ -66,6 +71,32 @@ def _references(resource: Resource) -> Iterator[tuple[str, Key]]:
         case Budget(where=where):
             yield from _named("tenant", "Tenant", where.get("tenant", ()))
             yield from _named("model", "Model", where.get("model", ()))
+        case Rollout() as rollout:
+            yield from _of_rollout(rollout)
+        case Progress() as progress:
+            yield "name", ("Rollout", resource.name)
+            yield "spec.before", ("Version", progress.before)
+            yield from _of_arms(progress.arms)
+
+
+def _of_rollout(rollout: Rollout) -> Iterator[tuple[str, Key]]:
+    yield "spec.model", ("Model", rollout.model)
+    if rollout.candidate is not None:
+        yield "spec.candidate", ("Version", rollout.candidate)
+    yield from _of_arms(rollout.arms)
+    if rollout.analysis is not None and rollout.analysis.judge_model is not None:
+        yield "spec.analysis.judge_model", ("Model", rollout.analysis.judge_model)
+    segments = [("spec.where", rollout.where)]
+    segments += [(f"spec.steps[{index}].where", step.where) for index, step in enumerate(rollout.steps)]
+    for place, segment in segments:
+        for index, name in enumerate((segment.tenants if segment is not None else None) or ()):
+            if "*" not in name:
+                yield f"{place}.tenants[{index}]", ("Tenant", name)
+
+
+def _of_arms(arms: Sequence[Arm | ArmShare]) -> Iterator[tuple[str, Key]]:
+    for index, arm in enumerate(arms):
+        yield f"spec.arms[{index}].version", ("Version", arm.version)
 
 
 def _named(dimension: str, kind: Kind, patterns: tuple[str, ...]) -> Iterator[tuple[str, Key]]:
@@ -153,6 +184,19 @@ def _uses_of_public_names(state: State) -> dict[str, list[tuple[str, str]]]:
             for index, alias in enumerate(resource.spec.aliases):
                 uses.setdefault(alias, []).append((resource.name, f"spec.aliases[{index}]"))
     return uses
+
+
+def _second_rollouts(before: State, after: State) -> Iterator[Problem]:
+    """A model's traffic is moved by one rollout at a time."""
+    moving: dict[str, str] = {}
+    for key, resource in sorted(after.items(), key=lambda item: before.get(item[0]) is not item[1]):
+        rollout = after.get(("Rollout", resource.name)) if isinstance(resource.spec, Progress) else None
+        if rollout is None or not isinstance(resource.spec, Progress) or not isinstance(rollout.spec, Rollout):
+            continue
+        if resource.spec.phase in ACTIVE_PHASES and moving.setdefault(rollout.spec.model, key[1]) != key[1]:
+            model = rollout.spec.model
+            message = f"rollout `{moving[model]}` of the model `{model}` is under way; one runs at a time"
+            yield Problem(message=message, kind="Rollout", name=key[1], conflict=True)
 
 
 def _too_many(before: State, after: State) -> Iterator[Problem]:

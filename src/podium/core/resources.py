@@ -12,6 +12,7 @@ from msgspec import Meta
 from podium.core.budgets import Budget
 from podium.core.flags import Flag
 from podium.core.limits import LimitPolicy
+from podium.core.registry import Adapter, Stage, Tool, Weights
 from podium.core.rollouts import Progress, Rollout
 from podium.core.serving import Balancing, CircuitBreaker, FailureHandling, HealthCheck, Queueing
 from podium.core.spec import Count, Name, Seconds, Strict, Usd
@@ -203,7 +204,7 @@ Endpoint = Literal["chat.completions", "completions", "embeddings"]
 
 
 class Version(Strict, frozen=True, kw_only=True):
-    """What answers, exactly. Model names, parameters and prompt never change under one name; where it runs may."""
+    """What answers, exactly. What it is made of never changes under one name; where it runs and what is noted may."""
 
     backends: Annotated[
         tuple[BackendSpec, ...],
@@ -217,6 +218,30 @@ class Version(Strict, frozen=True, kw_only=True):
         Meta(description="Request fields that are set when the caller did not set them."),
     ] = msgspec.field(default_factory=dict)
     system_prompt: Annotated[str, Meta(description="Put before the messages of a chat; empty: none.")] = ""
+    tools: Annotated[
+        tuple[Tool, ...], Meta(description="Offered to the model when the caller offers none.", max_length=128)
+    ] = ()
+    guard: Annotated[str, Meta(description="Reserved for the name of a guard policy.", max_length=128)] = ""
+    weights: Annotated[
+        Weights | None,
+        Meta(description="The files of the model, which then count for the digest instead of the backends' names."),
+    ] = None
+    adapters: Annotated[tuple[Adapter, ...], Meta(description="LoRA files over the weights.", max_length=16)] = ()
+    stage: Annotated[Stage, Meta(description="Where it is in its life; `retired` ones cannot be used.")] = "draft"
+    pinned: Annotated[bool, Meta(description="Our worker of it stays in memory, used or not.")] = False
+    parent: Annotated[Name | None, Meta(description="The Version that it was made from.")] = None
+    licence: Annotated[str, Meta(description="Its terms, e.g. `Apache-2.0`.", max_length=200)] = ""
+    data_sources: Annotated[
+        tuple[Annotated[str, Meta(max_length=1024)], ...],
+        Meta(description="What it was trained or tuned on, in your own words.", max_length=100),
+    ] = ()
+    notes: Annotated[str, Meta(description="For people.", max_length=10_000)] = ""
+
+    def __post_init__(self) -> None:
+        if self.adapters and self.weights is None:
+            raise ValueError("`adapters` need `weights`")
+        if len({tool.name for tool in self.tools}) != len(self.tools):
+            raise ValueError("two `tools` have one name")
 
 
 class Model(Strict, frozen=True, kw_only=True):

@@ -1,9 +1,11 @@
 """Names for versions that change with their content: `name@digest`."""
 
 import hashlib
+from typing import Any
 
 import msgspec
 
+from podium.core.registry import Tool
 from podium.core.resources import Version
 
 __all__ = ["same_version", "version_digest", "version_name"]
@@ -15,11 +17,18 @@ _encode = msgspec.json.Encoder(
 
 
 class _Identity(msgspec.Struct, omit_defaults=True):
-    """What a version answers with. Where it runs (providers, weights, regions) may change while it serves."""
+    """What a version answers with. Where it runs and what is noted about it may change while it serves.
 
-    models: list[str]
+    Fields are only ever added, with a default: it is left out, and digests stay what they were.
+    """
+
+    models: list[str]  # names at the provider; none when the weights themselves are known
     parameters: dict[str, bool | int | float | str | None] = {}
     system_prompt: str = ""
+    weights: str = ""  # digest of the files, and which of them is loaded
+    adapters: list[tuple[str, float]] = []  # checksum and scale, in the order in which they act
+    tools: list[Tool] = []
+    guard: str = ""
 
 
 def version_digest(spec: Version) -> str:
@@ -28,7 +37,7 @@ def version_digest(spec: Version) -> str:
 
 
 def same_version(one: Version, other: Version) -> bool:
-    """True when both answer with the same: model names, parameters and prompt, wherever they run."""
+    """True when both answer with the same: model or weights, adapters, parameters, prompt, tools and guard."""
     return _encode(_identity(one)) == _encode(_identity(other))
 
 
@@ -38,9 +47,25 @@ def version_name(name: str, spec: Version) -> str:
 
 
 def _identity(spec: Version) -> _Identity:
+    return _Identity(
+        models=[] if spec.weights is not None else sorted({backend.model for backend in spec.backends}),
+        parameters=_with_whole_numbers(spec.parameters),
+        system_prompt=spec.system_prompt,
+        weights="" if spec.weights is None else f"{spec.weights.digest}:{spec.weights.main}",
+        adapters=[(adapter.file.sha256, float(adapter.scale)) for adapter in spec.adapters],
+        tools=[msgspec.structs.replace(tool, parameters=_with_whole_numbers(tool.parameters)) for tool in spec.tools],
+        guard=spec.guard,
+    )
+
+
+def _with_whole_numbers(value: Any) -> Any:
     """With whole floats as integers: YAML's `1` and `1.0` are the same temperature."""
-    numbers = {
-        name: int(value) if isinstance(value, float) and value.is_integer() else value
-        for name, value in spec.parameters.items()
-    }
-    return _Identity(sorted({backend.model for backend in spec.backends}), numbers, spec.system_prompt)
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {name: _with_whole_numbers(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_with_whole_numbers(item) for item in value]
+        case _:
+            return value
