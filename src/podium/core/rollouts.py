@@ -12,6 +12,7 @@ from podium.core.limits import Patterns
 from podium.core.spec import Count, Name, Seconds, Share, Strict
 
 __all__ = [
+    "ACTIVE_PHASES",
     "BUCKETS",
     "Analysis",
     "Approval",
@@ -235,6 +236,8 @@ Phase = Literal[
     "aborted",  # by an operator: likewise
     "failed",  # the candidate never came up
 ]
+
+ACTIVE_PHASES: frozenset[Phase] = frozenset({"preparing", "running", "paused"})  # begun and not ended
 
 
 class ArmShare(Strict, frozen=True, kw_only=True):
