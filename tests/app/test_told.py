@@ -64,7 +64,8 @@ class Gateway:
     def __init__(self, name, providers, client, notices):
         self.fleet = Fleet()
         pools = World(gateway_snapshot([f"http://127.0.0.1:{n}/v1" for n in (7, 9)]), providers, self.fleet, 0).pools()
-        self.breaker = next(iter(pools.values())).backends[0].state.breaker
+        self.state = next(iter(pools.values())).backends[0].state
+        self.breaker = self.state.breaker
         self.carrier = GossipCarrier(name, lambda: pools, self.fleet, notices, SystemClock())
         self.listener = Listener(client, (BREAKERS,), self.carrier.take, poll_s=30.0)
 
@@ -85,8 +86,8 @@ async def test_a_breaker_that_opens_in_one_gateway_opens_in_the_others(redis):
         first, *others = gateways
         changes = [one.fleet.changes for one in others]
         while first.breaker.state is not BreakerState.OPEN:
-            first.breaker.record(CallResult.FAILED, 1.0, SystemClock().monotonic_ns(), probe=False)
-        first.fleet.noticed()
+            now_ns = SystemClock().monotonic_ns()
+            first.state.leave(first.state.enter(now_ns), CallResult.FAILED, now_ns, first_content_ms=1.0)
         await eventually(lambda: all(one.breaker.state is BreakerState.OPEN for one in others), timeout_s=5)
         assert all(one.fleet.changes > before for one, before in zip(others, changes, strict=True))
         assert [one.carrier.gossip.believed for one in gateways] == [0, 1, 1]

@@ -174,3 +174,20 @@ def test_breakers_and_rests_explain_themselves():
     assert "1 calls in a row failed" in state.explain(Out.BREAKER_OPEN, START_NS)
     state.account.backoff.record(refused(30.0), START_NS, probe=False)
     assert "Retry-After" in state.explain(Out.ACCOUNT_LEFT_ALONE, START_NS)
+
+
+def test_who_asked_is_told_of_a_breaker_that_opens_on_calls_of_our_own_and_of_no_other_change():
+    fleet, told = Fleet(), []
+    fleet.opened = lambda *what: told.append(what)
+    state = backend_of(fleet, breaker=TOUCHY)
+    trip(state)
+    assert told == [("backend", "m p/x", "consecutive"), ("account", "p", "consecutive")]
+    now_ns = state.breaker.half_open_at_ns
+    trip(state, now_ns)  # a probe
+    now_ns = max(one.half_open_at_ns for one in (state.breaker, state.account.breaker))
+    end(state, state.enter(now_ns), CallResult.OK, now_ns)
+    assert (state.breaker.state, state.account.breaker.state) == (BreakerState.CLOSED,) * 2
+    assert len(told) == 2
+    assert fleet.breaker("backend", "m p/x") is state.breaker
+    assert fleet.breaker("account", "p") is state.account.breaker
+    assert fleet.breaker("backend", "p") is fleet.breaker("account", "m p/x") is None

@@ -1,5 +1,7 @@
 """Step tables, and the breaker against a reference that keeps every call there ever was."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,7 +32,7 @@ def breaker(**policy):
 def run(steps, **policy):
     """A breaker after these steps, one second each, and its changes.
 
-    `+` `-` `4` `9`: a call of this result; `P` before it: a probe's; `a`: ask to be admitted; `.`: wait.
+    `+` `-` `4` `9`: a call of this result; `P` before it: a probe's; `a`: ask to be admitted; `h`: hear; `.`: wait.
     """
     made, now, changes, probe = breaker(**policy), 0, [], False
     for step in steps:
@@ -39,6 +41,9 @@ def run(steps, **policy):
             continue
         if step == "a":
             made.admit(now)
+        elif step == "h":
+            change = made.hear(now)
+            changes += [change.why] if change else []
         elif step in RESULTS:
             change = made.record(RESULTS[step], 10.0, now, probe=probe)
             changes += [change.why] if change else []
@@ -69,6 +74,15 @@ def run(steps, **policy):
         ("-----.....aP-", OPEN, ["consecutive", "probe_failed"]),
         ("-----.....aP+aP-", OPEN, ["consecutive", "probe_failed"]),
         ("-----.....aP9aP9aP9", HALF_OPEN, ["consecutive"]),
+        ("h", OPEN, ["heard"]),
+        ("+++h", OPEN, ["heard"]),
+        ("hh", OPEN, ["heard"]),
+        ("h...a", OPEN, ["heard"]),
+        ("h....a", HALF_OPEN, ["heard"]),
+        ("h.....ah", HALF_OPEN, ["heard"]),
+        ("h.....aP+aP+h", CLOSED, ["heard", "probes_passed"]),  # own probes know better
+        ("h.....aP+aP+.........h", OPEN, ["heard", "probes_passed", "heard"]),  # for one window
+        ("h.....aP+aP+-----", OPEN, ["heard", "probes_passed", "consecutive"]),
     ],
 )
 def test_steps(steps, state, changes):
@@ -109,6 +123,29 @@ def test_failures_leave_the_window():
     made.record(FAILED, 1.0, 0, probe=False)
     assert made.record(FAILED, 1.0, 10 * SECOND, probe=False) is None  # a call alone in its window
     assert made.record(FAILED, 1.0, 19 * SECOND, probe=False).why is BreakerCause.FAILURE_RATE
+
+
+@pytest.mark.parametrize(("successes", "believed"), [(10, True), (11, False)])
+def test_a_word_weighs_as_the_failures_of_one_window_and_if_not_believed_nothing(successes, believed):
+    made = breaker(consecutive_failures=None, minimum_calls=10, failure_rate=0.5)
+    for _ in range(successes):
+        made.record(OK, 1.0, 0, probe=False)
+    change = made.hear(SECOND)
+    if believed:
+        assert (change.before, change.after, change.why) == (CLOSED, OPEN, BreakerCause.HEARD)
+        return
+    assert change is made.change is None
+    assert made.explain(SECOND) == "Closed: 0 of 11 calls failed in the last 10 s."
+    assert made.hear(10 * SECOND).why is BreakerCause.HEARD  # the successes have left the window
+
+
+def test_only_what_was_found_out_by_own_calls_is_news():
+    made = breaker(consecutive_failures=1, probe_successes=1)
+    assert made.record(FAILED, 1.0, 0, probe=False).found_out
+    made.admit(5 * SECOND)
+    assert not made.change.found_out
+    assert not made.record(FAILED, 1.0, 5 * SECOND, probe=True).found_out
+    assert not breaker().hear(0).found_out
 
 
 def test_slow_calls_open_it_too():
@@ -292,7 +329,7 @@ class AgainstReference(RuleBasedStateMachine):
         self.breaker = Breaker(self.POLICY, self.now)
         self.state, self.calls, self.row = CLOSED, [], 0
         self.opened_at = self.until = self.open_s = 0
-        self.closed_at = self.now
+        self.closed_at, self.proved = self.now, False
         self.passed, self.leases = 0, []
         self.probes_given, self.probes_freed = [], []
 
@@ -329,7 +366,7 @@ class AgainstReference(RuleBasedStateMachine):
         window = [call for call in self.calls if call[0] > self.now // SECOND - 10]
         failures, slows = sum(call[1] for call in window), sum(call[2] for call in window)
         expected = None
-        if self.row >= 3:
+        if self.POLICY.consecutive_failures and self.row >= self.POLICY.consecutive_failures:
             expected = BreakerCause.CONSECUTIVE
         elif len(window) >= 4 and failures / len(window) >= 0.5:
             expected = BreakerCause.FAILURE_RATE
@@ -337,8 +374,20 @@ class AgainstReference(RuleBasedStateMachine):
             expected = BreakerCause.SLOW_RATE
         assert (change.why if change else None) is expected
         if expected:
-            calm = self.now - self.closed_at >= max(10, self.open_s) * SECOND
-            self.open(0 if calm else self.open_s)
+            self.open(0 if self.calm() else self.open_s)
+
+    @rule()
+    def another_gateway_tells(self):
+        change = self.breaker.hear(self.now)
+        window = [call for call in self.calls if call[0] > self.now // SECOND - 10]
+        outweighed = self.POLICY.consecutive_failures is None and (
+            sum(call[1] for call in window) + 4 < (len(window) + 4) / 2
+        )
+        if self.state is not CLOSED or outweighed or (self.proved and self.now - self.closed_at < 10 * SECOND):
+            assert change is None
+            return
+        assert change.why is BreakerCause.HEARD
+        self.open(0 if self.calm() else self.open_s)
 
     @rule()
     def calls_fail(self):
@@ -362,6 +411,7 @@ class AgainstReference(RuleBasedStateMachine):
         elif self.passed == 2:
             assert change.why is BreakerCause.PROBES_PASSED
             self.state, self.calls, self.row, self.closed_at = CLOSED, [], 0, self.now
+            self.proved = True
         else:
             assert change is None
             self.passed += 1
@@ -373,6 +423,9 @@ class AgainstReference(RuleBasedStateMachine):
         if self.state is HALF_OPEN and self.leases:
             self.leases.pop(0)
             self.probes_freed.append(self.now)
+
+    def calm(self):
+        return self.now - self.closed_at >= max(10, self.open_s) * SECOND
 
     def open(self, open_s):
         self.open_s = min(open_s * 2, 10) if open_s else 2
@@ -396,5 +449,13 @@ class AgainstReference(RuleBasedStateMachine):
         assert len(self.breaker._ring) == 9
 
 
+class WithRatesAlone(AgainstReference):
+    """The same where failures in a row are no matter."""
+
+    POLICY = replace(AgainstReference.POLICY, consecutive_failures=None)
+
+
 TestAgainstReference = AgainstReference.TestCase
-TestAgainstReference.settings = settings(max_examples=120, stateful_step_count=60)
+TestAgainstReference.settings = settings(max_examples=100, stateful_step_count=60)
+TestWithRatesAlone = WithRatesAlone.TestCase
+TestWithRatesAlone.settings = settings(max_examples=60, stateful_step_count=60)

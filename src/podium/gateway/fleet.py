@@ -6,7 +6,9 @@ anew. What a snapshot no longer names is forgotten.
 """
 
 import math
+from collections.abc import Callable
 from enum import StrEnum
+from typing import Literal
 
 from podium.core.resources import Provider
 from podium.core.serving import CircuitBreaker, Concurrency, Queueing
@@ -16,11 +18,11 @@ from podium.gateway.ports import HealthSource, HealthView
 from podium.gateway.queue import Capacity, PoolQueue
 from podium.traffic.account_backoff import AccountBackoff, RateLimitNotice
 from podium.traffic.balancing.load import BackendLoad
-from podium.traffic.breaker import Breaker, BreakerPolicy, BreakerState, CallResult
+from podium.traffic.breaker import Breaker, BreakerCause, BreakerChange, BreakerPolicy, BreakerState, CallResult
 from podium.traffic.bulkhead import Bulkhead
 from podium.traffic.queueing.adaptive_concurrency import AdaptiveLimit, CallOutcome
 
-__all__ = ["REFUSED", "Account", "BackendState", "Fleet", "Out"]
+__all__ = ["REFUSED", "Account", "BackendState", "BreakerOf", "Fleet", "Opened", "Out"]
 
 _NEVER_NS = math.inf
 
@@ -30,6 +32,9 @@ _BACKEND_PROBE = 1
 _ACCOUNT_PROBE = 2
 _LIMIT_PROBE = 4
 REFUSED = -1
+
+BreakerOf = Literal["backend", "account"]
+Opened = Callable[[BreakerOf, str, BreakerCause], None]  # what it is the breaker of, its key or name, and why
 
 
 class Out(StrEnum):
@@ -222,8 +227,8 @@ class BackendState:
         outcome: CallOutcome = CallOutcome.IGNORED,
     ) -> None:
         """End a call. `result` None: its end says nothing about the backend; `outcome`: about its load."""
-        account, breaker, load = self.account, self.breaker, self.load
-        account.bulkhead.running -= 1
+        load = self.load
+        self.account.bulkhead.running -= 1
         if self.timed:
             failed = result is CallResult.FAILED
             load.ended(now_ns, time_per_output_token_ms=time_per_output_token_ms, failed=failed)
@@ -233,24 +238,25 @@ class BackendState:
             before = self.concurrency.limit
             self.concurrency.ended(now_ns, None, outcome)
             self._resized(before)
-        if result is None:
-            if probes:
-                self._abandon(probes)
-        else:
-            change = None
-            if breaker is not None:
-                change = breaker.record(result, first_content_ms, now_ns, probe=bool(probes & _BACKEND_PROBE))
-            if account.breaker is not None:
-                of_account = account.breaker.record(
-                    result, first_content_ms, now_ns, probe=bool(probes & _ACCOUNT_PROBE)
-                )
-                change = change or of_account
-            if change is not None:
-                self._fleet.changes += 1
-            if probes & _LIMIT_PROBE:
-                account.backoff.abandon(probe=True)  # no answer was read: the next call is the probe
+        if result is not None:
+            self._record(probes, result, first_content_ms, now_ns)
+        elif probes:
+            self._abandon(probes)
         if probes:
             self._fleet.changes += 1
+
+    def _record(self, probes: int, result: CallResult, first_content_ms: float, now_ns: int) -> None:
+        account, breaker, fleet = self.account, self.breaker, self._fleet
+        if breaker is not None:
+            change = breaker.record(result, first_content_ms, now_ns, probe=bool(probes & _BACKEND_PROBE))
+            if change is not None:
+                fleet.turned("backend", self.load.key, change)
+        if account.breaker is not None:
+            change = account.breaker.record(result, first_content_ms, now_ns, probe=bool(probes & _ACCOUNT_PROBE))
+            if change is not None:
+                fleet.turned("account", account.name, change)
+        if probes & _LIMIT_PROBE:
+            account.backoff.abandon(probe=True)  # no answer was read: the next call is the probe
 
     def first_content(self, latency_ms: float, now_ns: int) -> None:
         """Take note of how soon a call had content, for the limit on calls at once."""
@@ -276,6 +282,7 @@ class Fleet:
 
     def __init__(self, health: HealthSource | None = None) -> None:
         self.changes = 0  # counts what may change which backends can be called
+        self.opened: Opened | None = None  # is told of each breaker that opens on calls of our own
         self._health = health
         self._accounts: dict[str, Account] = {}
         self._backends: dict[str, BackendState] = {}
@@ -333,6 +340,17 @@ class Fleet:
         if self._health is not None:
             self._health.retire_unused()
         self.changes += 1
+
+    def breaker(self, kind: BreakerOf, key: str) -> Breaker | None:
+        """The breaker of the backend with this key, or of the account with this name; None: there is none."""
+        owner = self._backends.get(key) if kind == "backend" else self._accounts.get(key)
+        return None if owner is None else owner.breaker
+
+    def turned(self, kind: BreakerOf, key: str, change: BreakerChange) -> None:
+        """A breaker has changed."""
+        self.changes += 1
+        if self.opened is not None and change.found_out:
+            self.opened(kind, key, change.why)
 
     def noticed(self) -> None:
         """Something outside of the calls has changed: a health check's result."""

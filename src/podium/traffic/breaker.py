@@ -9,6 +9,8 @@ Rules
 4. A probe holds its place for at most `probe_lease_s`, so one that never reports blocks nobody for ever.
 5. Opening again soon after closing doubles the time open: a backend that only passes probes is no use. Once it
    stayed closed as long as it was open, and at least one window, that is forgotten.
+6. What another gateway found out (`Breaker.hear`) weighs as the failures of one window. If that does not open it, it
+   leaves no trace. Own probes outweigh it: for one window after they have closed it, no word is believed.
 """
 
 from collections import deque
@@ -73,6 +75,7 @@ class BreakerCause(StrEnum):
     FAILURE_RATE = "failure_rate"
     SLOW_RATE = "slow_rate"
     CONSECUTIVE = "consecutive"
+    HEARD = "heard"  # from another gateway
     WAITED = "waited"
     PROBE_FAILED = "probe_failed"
     PROBE_SLOW = "probe_slow"
@@ -83,6 +86,7 @@ TRANSITIONS: dict[tuple[BreakerState, BreakerCause], BreakerState] = {
     (BreakerState.CLOSED, BreakerCause.FAILURE_RATE): BreakerState.OPEN,
     (BreakerState.CLOSED, BreakerCause.SLOW_RATE): BreakerState.OPEN,
     (BreakerState.CLOSED, BreakerCause.CONSECUTIVE): BreakerState.OPEN,
+    (BreakerState.CLOSED, BreakerCause.HEARD): BreakerState.OPEN,
     (BreakerState.OPEN, BreakerCause.WAITED): BreakerState.HALF_OPEN,
     (BreakerState.HALF_OPEN, BreakerCause.PROBE_FAILED): BreakerState.OPEN,
     (BreakerState.HALF_OPEN, BreakerCause.PROBE_SLOW): BreakerState.OPEN,
@@ -146,6 +150,11 @@ class BreakerChange:
     after: BreakerState
     why: BreakerCause
     at_ns: int
+
+    @property
+    def found_out(self) -> bool:
+        """True when it opened on calls of our own: what others have not heard yet."""
+        return self.before is BreakerState.CLOSED and self.why is not BreakerCause.HEARD
 
 
 class Breaker:
@@ -237,6 +246,21 @@ class Breaker:
             return None
         cause = self._cause_to_open()
         return None if cause is None else self._step(cause, now_ns)
+
+    def hear(self, now_ns: int) -> BreakerChange | None:
+        """Take note that the breaker of another gateway opened on its calls; the change, when that is believed."""
+        if not self._closed:
+            return None
+        policy = self.policy
+        if self.change is not None and now_ns - self._closed_at_ns < policy.window_s * _SECOND_NS:
+            return None
+        if policy.consecutive_failures is None:
+            self._advance(max(self._bucket, now_ns // self._bucket_ns))
+            told = policy.minimum_calls  # failures
+            if self._failures + told < policy.failure_rate * (self._calls + told):
+                return None
+        self._sentence = "another gateway found it out of order"
+        return self._step(BreakerCause.HEARD, now_ns)
 
     def abandon(self, *, probe: bool) -> None:
         """Forget a call whose end says nothing about the backend, and free its place if it was a probe."""
