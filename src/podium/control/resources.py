@@ -14,6 +14,7 @@ from podium.control.documents import check_name
 from podium.control.keys import is_live
 from podium.control.ports import Change, KeyStore, ResourceStore, Revision
 from podium.control.problems import InvalidDocuments, Problem, StateConflict, raise_problems
+from podium.control.rollouts.guard import check_active, check_declared, check_undo, kept_progress, tidied
 from podium.control.specs import State, same_values, values_of
 from podium.control.validation import check_change
 from podium.core.clock import Clock
@@ -115,8 +116,8 @@ class Resources:
         return number, tuple(resource for resource in resources if kind is None or resource.kind == kind)
 
     async def export(self) -> tuple[Resource, ...]:
-        """Everything declared; applied to an empty house, it gives the same state."""
-        return (await self._store.current())[1]
+        """Everything declared; applied to an empty house, it gives the same state. Rollouts have not begun there."""
+        return tuple(resource for resource in (await self._store.current())[1] if resource.kind != "Progress")
 
     async def newest_revision(self) -> int:
         """The newest revision's number; 0 when nothing was ever declared."""
@@ -156,13 +157,15 @@ class Resources:
         """
         _check_words(author, message)
         revision = await self.revision(number)
+        raise_problems(tuple(check_undo(revision)))
         changes = inverse(revision.changes)
         for _ in range(_RETRIES):
             newest, before = await self._current()
             _check_untouched(before, revision)
-            after = _with_changes(before, changes)
+            after = tidied(before, _with_changes(before, changes))
+            raise_problems(tuple(check_active(before, after)))
             await self._check(before, after)
-            plan = Plan(revision=newest, changes=changes, unchanged=0)
+            plan = Plan(revision=newest, changes=changes_between(before, after), unchanged=0)
             text = message or f"undo revision {number}"
             committed = await self._try_commit(plan, author, text, undoes=number)
             if committed is not None:
@@ -178,7 +181,8 @@ class Resources:
             number, before = await self._current()
             _check_expected(number, expected_revision)
             _find(before, kind, name)
-            after = {key: resource for key, resource in before.items() if key != (kind, name)}
+            after = tidied(before, {key: resource for key, resource in before.items() if key != (kind, name)})
+            raise_problems(tuple(check_declared(before, after)))
             await self._check(before, after)
             plan = Plan(revision=number, changes=changes_between(before, after), unchanged=0)
             revision = await self._try_commit(plan, author, message or f"delete {kind}/{name}")
@@ -196,6 +200,10 @@ class Resources:
         after = {} if prune else dict(before)
         # What does not change keeps its identity: validation reports only what the change breaks.
         after |= {key: before[key] if key in same else resource for key, resource in declared.items()}
+        if prune:
+            after = kept_progress(before, after) | after
+        after = tidied(before, after)
+        raise_problems(tuple(check_declared(before, after)))
         await self._check(before, after)
         return Plan(revision=number, changes=changes_between(before, after), unchanged=len(same))
 
