@@ -24,7 +24,9 @@ async def test_a_line_holds_what_an_operator_asks_for(pipe, make_event):
     reader, writer = pipe
     log = ExchangeLog(writer.fileno(), service="podium")
 
-    event = make_event(stream=True, first_byte_ns=12_345_678, ended_ns=1_234_567_890, why="turn", cache_write_tokens=3)
+    times = {"first_byte_ns": 12_345_678, "ended_ns": 1_234_567_890}
+    chosen = {"rollout": "smollm2-q6", "arm": "candidate", "subject": "0123456789abcdef"}
+    event = make_event(stream=True, why="turn", cache_write_tokens=3, tags="project=search,team=a", **times, **chosen)
     log.observe(event)
     await log.close()
     writer.close()
@@ -40,10 +42,13 @@ async def test_a_line_holds_what_an_operator_asks_for(pipe, make_event):
         "trace_id": "",
         "tenant": "acme",
         "key_id": "abcdefghijkm",
+        "tags": "project=search,team=a",
         "endpoint": "chat.completions",
         "model": "smollm2",
         "served_model": "",
         "version": "smollm2-q8",
+        "rollout": "smollm2-q6",
+        "arm": "candidate",
         "provider": "local",
         "backend": "local/smollm2-135m",
         "why": "turn",

@@ -47,10 +47,13 @@ class ExchangeLine(msgspec.Struct, frozen=True):
     trace_id: str
     tenant: str
     key_id: str
+    tags: str  # `name=value,name=value`: podium.core.tags
     endpoint: str
     model: str
     served_model: str
     version: str
+    rollout: str  # that chose the version; likewise the next
+    arm: str
     provider: str
     backend: str
     why: str
@@ -132,10 +135,13 @@ class ExchangeLog:
             event.trace_id,
             event.tenant,
             event.key_id,
+            event.tags,
             event.endpoint,
             event.model,
             event.served_model,
             event.version,
+            event.rollout,
+            event.arm,
             event.provider,
             event.backend,
             event.why,
