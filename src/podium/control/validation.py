@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
+from podium.control.flags import check_flags
 from podium.control.problems import Problem
 from podium.control.registry_rules import references_of_version, retired_in_use, wrong_versions
 from podium.control.specs import Key, State
 from podium.core.budgets import Budget
+from podium.core.flags import Flag
 from podium.core.limits import LimitPolicy
 from podium.core.resources import Kind, Model, Resource, Version
 from podium.core.rollouts import ACTIVE_PHASES, Arm, ArmShare, Progress, Rollout
@@ -30,6 +32,7 @@ def check_change(
         *_changed_versions(before, after),
         *_missing_references(before, after),
         *_wrong_keys(before, after),
+        *check_flags(before, after),
         *_deleted_tenants(before, after, tenants_with_keys),
         *_name_collisions(before, after),
         *wrong_versions(before, after),
@@ -65,6 +68,9 @@ def _references(resource: Resource) -> Iterator[tuple[str, Key]]:
             yield "spec.version", ("Version", version)
             for index, fallback in enumerate(failure.fallbacks):
                 yield f"spec.failure.fallbacks[{index}].model", ("Model", fallback.model)
+        case Flag(prerequisites=prerequisites):
+            for index, wanted in enumerate(prerequisites):
+                yield f"spec.prerequisites[{index}].flag", ("Flag", wanted.flag)
         case LimitPolicy(where=where):
             yield from _named("tenant", "Tenant", where.tenant or ())
             yield from _named("model", "Model", where.model or ())
