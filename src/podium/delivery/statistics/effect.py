@@ -1,0 +1,89 @@
+"""How far a candidate lies from its baseline, and how sure that is.
+
+A metric is a ratio of totals, `y` over `x`, and subjects are the independent units: the variance of a ratio is that of
+each subject's residual `y - ratio * x` (delta method; Deng, Knoblich and Lu, "Applying the delta method in metric
+analytics", KDD 2018). A plain mean is the case of `x` = 1, where it is the well-known variance of a mean.
+
+CUPED (Deng, Xu, Kohavi and Walker, WSDM 2013) takes out what was known of subjects before: the residual less
+`theta * z`, with one theta for both arms from the co-moments within them, as in a regression on arm and `z`.
+
+Rates (`y` counts some of the `x`) get a floor: no arm's variance is smaller than that of independent trials whose rate
+is (y + 1) / (x + 2). So 0 errors of n is not taken for certainty.
+"""
+
+from dataclasses import dataclass
+
+from podium.delivery.statistics.sums import Sums
+
+__all__ = ["Effect", "compare"]
+
+_FEWEST = 2  # subjects of an arm: one has no variance
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """The difference, candidate less baseline; `relative`: as a share of the baseline."""
+
+    estimate: float
+    variance: float  # of the estimate
+    degrees: float  # of freedom, by Welch and Satterthwaite
+    samples: float  # `x` of both arms: the clock of sequences
+    subjects: float  # of the arm with fewer, at even weight
+    baseline: float  # each arm's own ratio, without CUPED
+    candidate: float
+    relative: bool = False
+
+
+def compare(
+    baseline: Sums, candidate: Sums, *, relative: bool = False, rate: bool = False, cuped: bool = False
+) -> Effect | None:
+    """The effect; None where an arm has fewer than two subjects or no `x`, or nothing to be relative to."""
+    before, after = baseline.ratio, candidate.ratio
+    if before is None or after is None or min(baseline.n, candidate.n) < _FEWEST or (relative and not before):
+        return None
+    theta = _theta(baseline, candidate, before, after) if cuped else 0.0
+    variances = [
+        max(_variance(sums, ratio, theta), _floor(sums) if rate else 0.0)
+        for sums, ratio in ((baseline, before), (candidate, after))
+    ]
+    difference = after - before - theta * (candidate.z - baseline.z)
+    if relative:
+        difference /= before
+        variances = [variances[0] * after**2 / before**4, variances[1] / before**2]
+    return Effect(
+        difference,
+        sum(variances),
+        _degrees(variances, (baseline.n, candidate.n)),
+        baseline.total_x + candidate.total_x,
+        min(baseline.effective_subjects, candidate.effective_subjects),
+        before,
+        after,
+        relative,
+    )
+
+
+def _variance(sums: Sums, ratio: float, theta: float) -> float:
+    """Of an arm's ratio less `theta` times its mean of `z`."""
+    residual = (sums.yy - 2 * ratio * sums.xy + ratio * ratio * sums.xx) / sums.x**2
+    adjusted = residual - 2 * theta * _with_z(sums, ratio) + theta * theta * sums.zz
+    return max(0.0, adjusted) / (sums.n - 1) / sums.n
+
+
+def _with_z(sums: Sums, ratio: float) -> float:
+    """The co-moment of the residual and `z`."""
+    return (sums.zy - ratio * sums.zx) / sums.x
+
+
+def _theta(baseline: Sums, candidate: Sums, before: float, after: float) -> float:
+    spread = baseline.zz + candidate.zz
+    return (_with_z(baseline, before) + _with_z(candidate, after)) / spread if spread else 0.0
+
+
+def _floor(sums: Sums) -> float:
+    rate = (min(max(sums.total_y, 0.0), sums.total_x) + 1) / (sums.total_x + 2)
+    return rate * (1 - rate) / sums.total_x
+
+
+def _degrees(variances: list[float], counts: tuple[int, int]) -> float:
+    uncertain = sum(variance**2 / (count - 1) for variance, count in zip(variances, counts, strict=True))
+    return sum(variances) ** 2 / uncertain if uncertain else float(sum(counts) - _FEWEST)

@@ -1,0 +1,162 @@
+"""Effects agree with gbstats, scipy, statsmodels and the bootstrap.
+
+gbstats is GrowthBook's engine. Its release 0.8.0 wants numpy < 2 and cannot stand beside ours, so what it said of the
+rows below is written here.
+"""
+
+from math import sqrt
+
+import numpy as np
+import pytest
+import statsmodels.api
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from podium.delivery.statistics.effect import compare
+from podium.delivery.statistics.intervals import Side, fixed_interval, fixed_p_value
+from podium.delivery.statistics.sums import NO_SUMS, Subject, Sums
+
+ROWS_A = [(3, 2), (7, 5), (1, 4), (9, 6), (4, 3), (2, 2), (8, 7), (5, 5)]
+ROWS_B = [(5, 2), (9, 5), (3, 4), (9, 4), (6, 3), (4, 2), (12, 7), (6, 5), (10, 6)]
+
+
+def ratios(rows):
+    return Sums.of(Subject(y, x) for y, x in rows)
+
+
+def means(values):
+    return Sums.of(Subject(float(value)) for value in values)
+
+
+@pytest.mark.parametrize(
+    ("relative", "estimate", "variance"),
+    [(False, 0.5371517027863777, 0.04299042520039764), (True, 0.46828609986504727, 0.050389437341575014)],
+)
+def test_ratio_metrics_agree_with_gbstats(relative, estimate, variance):
+    effect = compare(ratios(ROWS_A), ratios(ROWS_B), relative=relative)
+
+    assert (effect.estimate, effect.variance) == (pytest.approx(estimate), pytest.approx(variance))
+    assert (effect.samples, effect.relative) == (34 + 38, relative)
+
+
+@pytest.mark.parametrize(
+    ("relative", "estimate", "variance"),
+    [(False, 2.2361111111111107, 2.0636849647266318), (True, 0.4586894586894586, 0.13672516760341347)],
+)
+def test_means_agree_with_gbstats(relative, estimate, variance):
+    effect = compare(means(y for y, _ in ROWS_A), means(y for y, _ in ROWS_B), relative=relative)
+
+    assert (effect.estimate, effect.variance) == (pytest.approx(estimate), pytest.approx(variance))
+
+
+def test_intervals_of_a_ratio_agree_with_gbstats():
+    interval = fixed_interval(compare(ratios(ROWS_A), ratios(ROWS_B)))
+
+    assert (interval.lower, interval.upper) == (
+        pytest.approx(0.0952132272041663),
+        pytest.approx(0.979090178368589),
+    )
+
+
+@given(
+    *[st.lists(st.integers(-50, 50), min_size=3, max_size=20).filter(lambda rows: len(set(rows)) > 1)] * 2,
+    st.integers(-5, 5),
+)
+def test_means_agree_with_welchs_test_of_scipy(one, other, null):
+    effect = compare(means(one), means(other))
+    for side, alternative in ((Side.BOTH, "two-sided"), (Side.LOWER, "greater"), (Side.UPPER, "less")):
+        expected = stats.ttest_ind(np.array(other) - null, one, equal_var=False, alternative=alternative)
+        interval = expected.confidence_interval(0.9)
+
+        found = fixed_interval(effect, alpha=0.1, side=side)
+
+        assert fixed_p_value(effect, null=null, side=side) == pytest.approx(expected.pvalue, abs=1e-9)
+        assert (found.lower + 0, found.upper + 0) == pytest.approx((interval.low + null, interval.high + null))
+
+
+def test_cuped_agrees_with_a_regression_by_statsmodels():
+    random = np.random.default_rng(5)
+    z = random.normal(10, 3, 400)
+    arm = random.integers(0, 2, 400)
+    y = 2 * z + arm * 0.7 + random.normal(0, 2, 400)
+    fit = statsmodels.api.OLS(y, np.column_stack([np.ones(400), arm, z])).fit()
+    sums = [
+        Sums.of(Subject(float(a), 1.0, float(b)) for a, b in zip(y[arm == k], z[arm == k], strict=True)) for k in (0, 1)
+    ]
+
+    adjusted, plain = compare(*sums, cuped=True), compare(*sums)
+
+    assert adjusted.estimate == pytest.approx(fit.params[1], rel=1e-9)
+    assert sqrt(adjusted.variance) == pytest.approx(fit.bse[1], rel=0.01)
+    assert adjusted.variance < plain.variance / 5
+    assert (adjusted.baseline, adjusted.candidate) == (plain.baseline, plain.candidate)
+
+
+def clustered(random, subjects, rate=None):
+    """Exchanges of subjects who differ, many of some and few of others."""
+    x = np.ceil(random.pareto(2.5, subjects) * 3 + 0.01)
+    if rate is not None:
+        return x, random.binomial(x.astype(int), random.beta(2, 2 / rate - 2, subjects)).astype(float)
+    return x, x * random.lognormal(0, 0.4, subjects) + random.normal(0, 0.3, subjects) * np.sqrt(x)
+
+
+@pytest.mark.parametrize("rate", [None, 0.05])
+def test_the_variance_of_clustered_ratios_is_what_the_bootstrap_finds(rate):
+    random = np.random.default_rng(11)
+    x, y = clustered(random, 2000, rate)
+    picks = random.integers(0, 2000, (2000, 2000))
+    bootstrap = (y[picks].sum(axis=1) / x[picks].sum(axis=1)).std()
+    sums = Sums.of(Subject(float(a), float(b)) for a, b in zip(y, x, strict=True))
+
+    effect = compare(sums, sums, rate=rate is not None)
+
+    assert sqrt(effect.variance / 2) == pytest.approx(bootstrap, rel=0.1)
+
+
+def test_cuped_of_a_clustered_ratio_takes_out_what_subjects_did_before():
+    random = np.random.default_rng(12)
+    x = np.ceil(random.pareto(3, 4000) * 4 + 0.01)
+    own = random.normal(10, 2, 4000)
+    y = x * own + random.normal(0, 1, 4000) * np.sqrt(x)
+    z = x * (own - 10)
+    arms = [
+        Sums.of(Subject(*map(float, row)) for row in zip(y[half], x[half], z[half], strict=True))
+        for half in (slice(0, 2000), slice(2000, None))
+    ]
+
+    plain, adjusted = compare(*arms), compare(*arms, cuped=True)
+
+    assert adjusted.variance < plain.variance / 5
+    assert abs(adjusted.estimate) < 4 * sqrt(adjusted.variance)
+
+
+def test_without_a_history_cuped_changes_nothing():
+    assert compare(ratios(ROWS_A), ratios(ROWS_B), cuped=True) == compare(ratios(ROWS_A), ratios(ROWS_B))
+
+
+def test_no_errors_are_not_certainty():
+    clean = Sums.of([Subject(0, 1)] * 100)
+
+    effect = compare(clean, clean, rate=True)
+
+    assert effect.variance == pytest.approx(2 * (1 / 102) * (101 / 102) / 100)
+    assert compare(clean, clean).variance == 0
+
+
+def test_an_arm_that_says_nothing_has_no_effect():
+    some = ratios(ROWS_A)
+
+    assert compare(NO_SUMS, some) is None
+    assert compare(some, Sums.of([Subject(1)])) is None
+    assert compare(some, Sums.of([Subject(0, 0), Subject(0, 0)])) is None
+    assert compare(Sums.of([Subject(0)] * 9), some, relative=True) is None
+
+
+def test_certain_effects_have_certain_p_values():
+    certain = compare(means([1, 1]), means([2, 2]))
+
+    assert fixed_p_value(certain) == 0
+    assert fixed_p_value(certain, null=1) == 1
+    assert fixed_p_value(certain, side=Side.LOWER) == 0
+    assert fixed_p_value(certain, side=Side.UPPER) == 1
