@@ -56,6 +56,13 @@ def test_usage_by_several_groups_named_apart_or_with_commas(podium, used):
     assert apart["total"]["cost_nanousd"] == sum(row["cost_nanousd"] for row in apart["rows"])
 
 
+def test_usage_by_a_tag_names_each_value_and_those_without(podium, house):
+    house.record(make_event(tags="team=search", cost_nanousd=5), make_event(tags="project=x"))
+    lines = [line.split() for line in podium("usage", "--by", "tag:team").out.splitlines() if line.strip()]
+    assert lines[0][:2] == ["tag:team", "exchanges"]
+    assert [line[0] for line in lines[2:]] == ["1", "search", "total"]
+
+
 def test_usage_of_a_time_and_of_one_tenant(podium, used):
     count = lambda *words: podium("usage", *words, "--json").json["total"]["exchanges"]  # noqa: E731
     assert count("--since", "2025-10-10") == 2
@@ -69,7 +76,8 @@ def test_usage_of_a_time_and_of_one_tenant(podium, used):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--by", "colour"), "podium: --by takes tenant, key, model, provider, day, not 'colour'.\n"),
+        (("--by", "colour"), "podium: --by takes tenant, key, model, provider, day or tag:NAME, not 'colour'.\n"),
+        (("--by", "tag:two words"), "podium: `by` takes each of tenant, key, model, provider, day and tag:NAME "),
         (("--since", "yesterday"), "podium: --since: 'yesterday' is not a time.\nhint: Times are "),
         (("--since", "2025-10-10", "--until", "2025-10-09"), "podium: `since` must lie before `until`\n"),
     ],

@@ -44,6 +44,8 @@ async def test_days_are_utc_and_filters_hold(usage):
     "query",
     [
         UsageQuery(by=("moon",)),
+        *(UsageQuery(by=(f"tag:{name}",)) for name in ("", "a b", "a,b", "a=b", "\0", "a" * 65)),
+        UsageQuery(by=("tag:a", "tag:a")),
         UsageQuery(by=("day", "day")),
         UsageQuery(by=(), since_unix_s=5, until_unix_s=5),
     ],

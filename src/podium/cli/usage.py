@@ -24,6 +24,7 @@ Since = Annotated[
 Until = Annotated[str | None, typer.Option("--until", help="Up to this time, without it.", show_default=False)]
 
 _GROUPS = ("tenant", "key", "model", "provider", "day")
+_TAG = "tag:"
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +35,7 @@ def register(app: typer.Typer) -> None:
         usage,
         "podium usage",
         "podium usage --by tenant --by day --since 7d",
+        "podium usage --by tag:team --since 30d",
         "podium usage --by key --json",
     )
 
@@ -43,7 +45,9 @@ def usage(
     *,
     by: Annotated[
         list[str] | None,
-        typer.Option("--by", help="tenant, key, model, provider or day (UTC); may be repeated.", show_default=False),
+        typer.Option(
+            "--by", help="tenant, key, model, provider, day (UTC) or tag:NAME; may be repeated.", show_default=False
+        ),
     ] = None,
     since: Since = None,
     until: Until = None,
@@ -102,7 +106,7 @@ def _row(row: "UsageRow", group: list[str]) -> tuple[object, ...]:
 
 def _groups(given: list[str]) -> tuple[str, ...]:
     groups = tuple(dict.fromkeys(part.strip() for one in given for part in one.split(",") if part.strip()))
-    unknown = [group for group in groups if group not in _GROUPS]
+    unknown = [group for group in groups if group not in _GROUPS and not group.startswith(_TAG)]
     if unknown:
-        raise OperatorError(f"--by takes {', '.join(_GROUPS)}, not {unknown[0]!r}.")
+        raise OperatorError(f"--by takes {', '.join(_GROUPS)} or {_TAG}NAME, not {unknown[0]!r}.")
     return groups

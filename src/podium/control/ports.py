@@ -99,7 +99,7 @@ class KeyStore(Protocol):
 class UsageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which exchanges to add up, and by what."""
 
-    by: tuple[str, ...]  # of tenant, key, model, provider, day (UTC); empty: one row of everything
+    by: tuple[str, ...]  # of tenant, key, model, provider, day (UTC), tag:NAME; empty: one row of everything
     since_unix_s: float | None = None  # inclusive
     until_unix_s: float | None = None  # exclusive
     tenant: str | None = None

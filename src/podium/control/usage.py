@@ -7,10 +7,12 @@ import msgspec
 from podium.control.ports import Ledger, UsageQuery, UsageRow
 from podium.core.errors import InvalidRequest
 from podium.core.event import AttemptRecord
+from podium.core.tags import encode_tags
 
-__all__ = ["GROUPS", "Usage", "UsageReport", "calls_elsewhere"]
+__all__ = ["GROUPS", "TAG", "Usage", "UsageReport", "calls_elsewhere"]
 
 GROUPS = ("tenant", "key", "model", "provider", "day")
+TAG = "tag:"  # and a tag's name: by its values, "" for exchanges without it
 
 
 class UsageReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,9 +30,8 @@ class Usage:
 
     async def report(self, query: UsageQuery) -> UsageReport:
         """What was used; InvalidRequest for groups that do not exist and times that hold nothing."""
-        unknown = [group for group in query.by if group not in GROUPS]
-        if unknown or len(set(query.by)) != len(query.by):
-            raise InvalidRequest(f"`by` takes each of {', '.join(GROUPS)} at most once", parameter="by")
+        if not all(map(_is_group, query.by)) or len(set(query.by)) != len(query.by):
+            raise InvalidRequest(f"`by` takes each of {', '.join(GROUPS)} and {TAG}NAME at most once", parameter="by")
         if query.since_unix_s is not None and query.until_unix_s is not None:  # noqa: SIM102 - two thoughts
             if query.since_unix_s >= query.until_unix_s:
                 raise InvalidRequest("`since` must lie before `until`", parameter="since_unix_s")
@@ -39,6 +40,15 @@ class Usage:
                 raise InvalidRequest(f"`{name}` holds a NUL", parameter=name)
         rows = await self._ledger.usage(query)
         return UsageReport(rows=rows, total=_sum(rows))
+
+
+def _is_group(name: str) -> bool:
+    if not name.startswith(TAG):
+        return name in GROUPS
+    try:
+        return bool(encode_tags({name.removeprefix(TAG): "value"}))
+    except ValueError:
+        return False
 
 
 def _sum(rows: tuple[UsageRow, ...]) -> UsageRow:

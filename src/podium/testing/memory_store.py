@@ -11,12 +11,13 @@ import msgspec
 
 from podium.control.loader import Batch, Segment
 from podium.control.ports import REFUSALS, ApiKeyRecord, Change, Revision, UsageQuery, UsageRow
-from podium.control.usage import calls_elsewhere
+from podium.control.usage import TAG, calls_elsewhere
 from podium.core.clock import Clock, SystemClock
 from podium.core.errors import Conflict, Unavailable
 from podium.core.event import AttemptRecord, Event
 from podium.core.resources import Kind, Resource, spec_from_builtins
 from podium.core.snapshot import KeyEntry, Snapshot
+from podium.core.tags import parse_tags
 from podium.economics.budgets.spending import SpendQuery, Spent
 
 __all__ = [
@@ -251,6 +252,8 @@ def _group_value(event: Event, by: str) -> str:
             return datetime.fromtimestamp(event.started_unix_ns / 1e9, UTC).date().isoformat()
         case "key":
             return event.key_id
+        case _ if by.startswith(TAG):
+            return parse_tags(event.tags).get(by.removeprefix(TAG), "")
         case _:
             return str(getattr(event, by))
 

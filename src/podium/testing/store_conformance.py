@@ -281,6 +281,37 @@ class LedgerConformance:
             {"day": "2025-10-10", "tenant": "b"},
         ]
 
+    async def test_usage_adds_up_by_the_values_of_a_tag(self, ledgers: tuple[Ledger, Ledger]) -> None:
+        ledger, _ = ledgers
+        lost = make_call(provider="lost", reason="client_gone", input_tokens=25, cost_nanousd=9)
+        trail = (lost, make_call(provider="local"))
+        tags = ("", "a.b=x y,team=a", "team=a", "a.b=team=b,z=1", "xteam=c", "aXb=no,team=a,z==")
+        events = [make_event(tags=text, tenant=str(number % 2), trail=trail) for number, text in enumerate(tags)]
+        await ledger.load("a/1", 1, (*events, make_event(tags="team=a", started_unix_ns=_MIDNIGHT_NS)))
+        until = _MIDNIGHT_S
+        for since in (None, _EVENT_S):
+
+            async def counted(*by: str, since: float | None = since) -> dict[tuple[str, ...], tuple[int, int]]:
+                rows = await ledger.usage(UsageQuery(by=by, since_unix_s=since, until_unix_s=until))
+                return {tuple(row.group[one] for one in by): (row.exchanges, row.cost_nanousd) for row in rows}
+
+            assert await counted("tag:team") == {("",): (3, 4_500), ("a",): (3, 4_500)}
+            assert await counted("tag:a.b") == {("",): (4, 6_000), ("x y",): (1, 1_500), ("team=b",): (1, 1_500)}
+            assert await counted("tag:z", "tag:team", "tenant") == {
+                ("", "", "0"): (2, 3_000),
+                ("", "a", "1"): (1, 1_500),
+                ("", "a", "0"): (1, 1_500),
+                ("1", "", "1"): (1, 1_500),
+                ("=", "a", "1"): (1, 1_500),
+            }
+            assert await counted("provider", "tag:team") == {
+                (provider, team): sums
+                for team in ("", "a")
+                for provider, sums in {"local": (3, 4_473), "lost": (0, 27)}.items()
+            }
+        everything = await ledger.usage(UsageQuery(by=("tag:team",)))
+        assert [(row.group, row.exchanges) for row in everything] == [({"tag:team": "a"}, 4), ({"tag:team": ""}, 3)]
+
     async def test_the_largest_cost_comes_first(self, ledgers: tuple[Ledger, Ledger]) -> None:
         ledger, _ = ledgers
         costs = {"a": 5, "b": 50, "c": 20}

@@ -23,6 +23,15 @@ def test_groups_come_apart_or_with_commas(client, params):
     assert report["total"]["cost_nanousd"] == 18
 
 
+def test_a_tag_is_a_group_too(client, house):
+    asyncio.run(house.ledger.load("a", 2, (make_event(tags="team=search", cost_nanousd=50),)))
+    rows = client.get("/admin/v1/usage", params={"by": "tag:team"}).json()["rows"]
+    assert [(row["group"], row["cost_nanousd"]) for row in rows] == [
+        ({"tag:team": "search"}, 50),
+        ({"tag:team": ""}, 18),
+    ]
+
+
 def test_filters_hold(client):
     report = client.get("/admin/v1/usage", params={"tenant": "acme", "until_unix_s": 11 * 86_400}).json()
     assert report["total"]["cost_nanousd"] == 6
@@ -32,6 +41,7 @@ def test_filters_hold(client):
     "params",
     [
         {"by": "moon"},
+        {"by": "tag:"},
         {"by": ["day", "day"]},
         {"since_unix_s": "nan"},
         {"since_unix_s": "inf"},

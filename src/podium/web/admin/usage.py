@@ -15,7 +15,8 @@ __all__ = ["HANDLERS", "Groups", "Since", "Until", "usage_query"]
 Groups = Annotated[
     list[str] | None,
     QueryParameter(
-        description="What to add up by: `tenant`, `key`, `model`, `provider`, `day` (UTC); several, or with commas."
+        description="What to add up by: `tenant`, `key`, `model`, `provider`, `day` (UTC), `tag:NAME` for the values of"
+        " a tag; several, or with commas."
     ),
 ]
 Since = Annotated[
