@@ -241,7 +241,7 @@ ACTIVE_PHASES: frozenset[Phase] = frozenset({"preparing", "running", "paused"}) 
 
 
 class ArmShare(Strict, frozen=True, kw_only=True):
-    """Which buckets of subjects an arm has."""
+    """A stretch of buckets of subjects that an arm has; it may have several."""
 
     name: Annotated[str, Meta(description="`candidate`, `baseline`, or an arm's name.")]
     version: Annotated[Name, Meta(description="Name of a Version.")]
@@ -265,4 +265,5 @@ class Progress(Strict, frozen=True, kw_only=True):
     detail: Annotated[str, Meta(description="The same in a sentence.", max_length=2000)] = ""
     asked_by: Annotated[str, Meta(description="Who asked for what waits for approvals; empty: nothing waits.")] = ""
     approved_by: Annotated[tuple[str, ...], Meta(description="Who approved it so far.", max_length=10)] = ()
+    winner: Annotated[str, Meta(description="The arm of an A/B test that is, or is to be, promoted.")] = ""
     evidence: Annotated[str, Meta(description="Id of the evidence that was kept with the last decision.")] = ""
