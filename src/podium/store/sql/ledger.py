@@ -12,6 +12,7 @@ from podium.core.event import Event
 from podium.economics.budgets.spending import SpendQuery, Spent
 from podium.store.sql.bulk import add_usage, insert_new_exchanges
 from podium.store.sql.database import LOAD_LOCK, Database
+from podium.store.sql.rollout_sums import add_to_rollouts
 from podium.store.sql.rows import event_of, hourly_sums, row_of
 from podium.store.sql.spent import spent_rows, spent_statements
 from podium.store.sql.tables import callers_own, exchanges, journal_positions
@@ -35,11 +36,14 @@ class SqlLedger:
         """Add events and remember how far `source` was read; returns how many events were new."""
         # In order of their ids: transactions that meet wait for each other, and never in a circle.
         rows = sorted({event.id: row_of(event) for event in events}.values(), key=lambda row: bytes(row[0]))
+        compared = {event.id: event for event in events if event.arm}
         async with self._database.write() as connection:
             if not self._database.is_sqlite:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOAD_LOCK})
             new = await insert_new_exchanges(connection, rows)
             await add_usage(connection, hourly_sums(row for row in rows if row[0] in new))
+            if compared:
+                await add_to_rollouts(connection, [event for event in compared.values() if event.id in new])
             await self._remember(connection, source, position)
         return len(new)
 

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
 from podium.core.errors import OperatorError
+from podium.store.sql import rollout_tables
 from podium.store.sql.tables import metadata
 
 __all__ = ["SchemaState", "schema_state", "upgrade"]
@@ -14,6 +15,7 @@ __all__ = ["SchemaState", "schema_state", "upgrade"]
 if TYPE_CHECKING:
     from alembic.config import Config
 
+assert rollout_tables.evidence.metadata is metadata  # its tables are part of the schema
 _VERSION_TABLE = "alembic_version"
 _SCRIPTS = "podium.store.sql:migrations"
 

@@ -1,0 +1,1 @@
+"""How a rollout's arms are measured, compared and judged: pure functions from events to sums to verdicts."""

@@ -1,0 +1,114 @@
+"""Tables of rollouts: sums of their exchanges, opinions of users and judges, and the evidence of decisions.
+
+The sums are kept in the transaction that adds the exchanges: see podium.delivery.analysis.tally for what a row is.
+"""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Double, Index, LargeBinary, Table, Text
+
+from podium.delivery.analysis.measures import MEASURES
+from podium.delivery.analysis.tally import COUNTS
+from podium.store.sql.tables import metadata
+
+__all__ = [
+    "SUM_COLUMNS",
+    "evidence",
+    "feedback",
+    "judgements",
+    "rollout_arms",
+    "rollout_cells",
+    "rollout_minutes",
+    "rollout_times",
+]
+
+SUM_COLUMNS = ("exposures", *(f"{measure}_{part}" for measure in MEASURES for part in "yx"))
+# Rows change often and none of what changes is in an index: room in each page lets PostgreSQL change them in place.
+_ROOM: dict[str, Any] = {"postgresql_with": {"fillfactor": "50"}}
+
+
+def _sums() -> list[Column[float]]:
+    return [Column(name, Double, nullable=False, server_default="0") for name in SUM_COLUMNS]
+
+
+def _span() -> list[Column[str] | Column[int]]:
+    return [
+        Column("rollout", Text, primary_key=True),
+        Column("span_us", BigInteger, primary_key=True, autoincrement=False),  # when its step began, microseconds
+        Column("arm", Text, primary_key=True),
+    ]
+
+
+rollout_cells = Table(
+    "rollout_cells",
+    metadata,
+    *_span(),
+    Column("backend", Text, primary_key=True),
+    Column("cluster", BigInteger, primary_key=True, autoincrement=False),
+    *_sums(),
+    **_ROOM,
+)
+
+rollout_minutes = Table(
+    "rollout_minutes",
+    metadata,
+    *_span(),
+    Column("minute_unix_s", BigInteger, primary_key=True, autoincrement=False),
+    *_sums(),
+    **_ROOM,
+)
+
+rollout_arms = Table(
+    "rollout_arms",
+    metadata,
+    *_span(),
+    Column("step", BigInteger, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("first_unix_ns", BigInteger, nullable=False),
+    Column("last_unix_ns", BigInteger, nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in COUNTS),
+    **_ROOM,
+)
+
+rollout_times = Table(
+    "rollout_times",
+    metadata,
+    *_span(),
+    Column("measure", Text, primary_key=True),
+    Column("bucket", BigInteger, primary_key=True, autoincrement=False),  # podium.delivery.analysis.tally.bucket_ms
+    Column("exchanges", BigInteger, nullable=False),
+    **_ROOM,
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("exchange_id", LargeBinary(16), primary_key=True),
+    Column("kind", Text, primary_key=True),  # thumbs | score | task_done | comment
+    Column("tenant", Text, nullable=False),
+    Column("key_id", Text, nullable=False),  # whose key gave it
+    Column("value", Double, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("created_unix_s", Double, nullable=False),
+    Index(None, "tenant", "created_unix_s"),
+)
+
+judgements = Table(
+    "judgements",
+    metadata,
+    Column("exchange_id", LargeBinary(16), primary_key=True),
+    Column("judge", Text, nullable=False),  # public name of the model
+    Column("score_first", Double, nullable=False),  # of this exchange's answer, when it was shown first
+    Column("score_second", Double, nullable=False),  # and when it was shown second
+    Column("created_unix_s", Double, nullable=False),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("id", Text, primary_key=True),  # SHA-256 of the body
+    Column("rollout", Text, nullable=False),
+    Column("created_unix_s", Double, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # JSON of podium.delivery.analysis.evidence.Evidence
+    Index(None, "rollout", "created_unix_s"),
+)
