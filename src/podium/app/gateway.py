@@ -21,6 +21,7 @@ from podium.core.errors import OperatorError
 from podium.core.trace import Sampler
 from podium.economics.budgets.book import Book
 from podium.gateway.budget_truth import BudgetTruthFollower, OwnBudgets
+from podium.gateway.flag_reads import FlagReads
 from podium.gateway.fleet import Fleet
 from podium.gateway.flight import Flight
 from podium.gateway.follow import SnapshotFollower
@@ -40,6 +41,7 @@ from podium.upstreams.checks import HealthChecks
 from podium.upstreams.providers import LocalWorkers, Providers
 from podium.upstreams.workers import WorkerWatch
 from podium.web.http1.server import HttpServer
+from podium.web.ofrep.paths import OfrepPaths
 from podium.web.openai.surface import OpenAiSurface
 from podium.web.probe_surface import ProbeSurface
 from podium.web.probes import Part, Probes
@@ -127,10 +129,28 @@ class Gateway:
             budgets=own if shared is None else shared.budgets,
         )
         book = None if own is None else own.book
-        told = GatewayStandings(name, self._world, self.flight.admitter.limits, book, clock, pepper=pepper)
+        counts = self.flight.flag_counts
+        told = GatewayStandings(
+            name, self._world, self.flight.admitter.limits, book, clock, pepper=pepper, flags=counts
+        )
+        reads = FlagReads(
+            self.follower,
+            counts,
+            clock,
+            pepper=pepper,
+            requests_per_s=settings.gateway.flag_requests_per_s,
+            subjects=settings.gateway.limited_subjects,
+        )
         standings = StandingsPath(told.answer)
         traced = settings.telemetry.trace_sample_ratio if settings.telemetry.otlp_endpoint else 0.0
-        surface = OpenAiSurface(self.flight, probes=self, sampler=Sampler(traced), clock=clock, standings=standings)
+        surface = OpenAiSurface(
+            self.flight,
+            probes=self,
+            sampler=Sampler(traced),
+            clock=clock,
+            standings=standings,
+            flags=OfrepPaths(reads),
+        )
         self.server = HttpServer(settings.server, surface)
         self.probe_server = _probe_server(settings.server, self, standings)
         alerts.register(self.sinks.metrics)
@@ -302,6 +322,7 @@ def _register_gauges(metrics: GatewayMetrics, gateway: Gateway, settings: Teleme
             snapshot_revision=snapshot_revision,
             queued=lambda: gateway.providers.waiting_calls,
             workers_up=lambda: gateway.watch.up,
+            flag_evaluations=gateway.flight.flag_counts.totals,
         ),
     )
     FleetGauges(gateway.pools, SystemClock(), max_series=settings.metrics_max_series).register(metrics)

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     UNSUPPORTED_PARAMETER = "unsupported_parameter"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     REQUEST_TOO_LARGE = "request_too_large"
+    CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     REQUEST_TIMEOUT = "request_timeout"
     ROUTE_NOT_FOUND = "route_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"

@@ -1,11 +1,11 @@
-"""How limits and budgets stand, as gateways and the admin API tell it."""
+"""How limits and budgets stand, and how flags are used, as gateways and the admin API tell it."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-__all__ = ["BudgetStanding", "LimitRefusal", "LimitStanding", "Standings", "StandingsQuery"]
+__all__ = ["BudgetStanding", "FlagUse", "FlagAsker", "LimitRefusal", "LimitStanding", "Standings", "StandingsQuery"]
 
 _Text = Annotated[str, Meta(max_length=1024)]
 
@@ -22,6 +22,7 @@ class StandingsQuery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     tags: _Text = ""
     limits: bool = True  # limits of such a request
     budgets: bool = True  # budgets of such a request
+    flags: bool = False  # how each flag was used
     budget: _Text = ""  # all accounts of this budget instead; `*`: of all budgets
     most: Annotated[int, Meta(ge=1, le=1000)] = 100  # accounts
 
@@ -71,10 +72,26 @@ class BudgetStanding(msgspec.Struct, frozen=True, kw_only=True):
     sentences: Annotated[tuple[str, ...], Meta(description="The same for people.")]
 
 
+# The gateway itself; a client that asked for one flag by OFREP; one that asked for all of them.
+FlagAsker = Literal["gateway", "ofrep", "ofrep_all"]
+
+
+class FlagUse(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a flag gave one variant to one sort of asker, since the gateway started."""
+
+    flag: str
+    variant: Annotated[str, Meta(description="Empty: it could not be evaluated.")]
+    asker: FlagAsker
+    count: int
+    last_unix_s: float
+
+
 class Standings(msgspec.Struct, frozen=True, kw_only=True):
     """How everything stands in one place: a gateway that counts for itself, or the store that gateways share."""
 
     place: Annotated[str, Meta(description="A gateway's name, or `shared`.")]
     limits: tuple[LimitStanding, ...] = ()
     budgets: tuple[BudgetStanding, ...] = ()
+    flags: tuple[FlagUse, ...] = ()
+    flags_since_unix_s: Annotated[float, Meta(description="Since when uses of flags are counted; 0: not asked.")] = 0.0
     error: Annotated[str, Meta(description="Why nothing is known; empty: it is.")] = ""

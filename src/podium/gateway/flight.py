@@ -19,6 +19,8 @@ from podium.gateway import stages
 from podium.gateway.admit import Admitter
 from podium.gateway.call import Call
 from podium.gateway.faces import face_of
+from podium.gateway.flag_counts import FlagCounts
+from podium.gateway.flags import MAX_CONTEXT_LENGTH, check_context_length
 from podium.gateway.landing import Landing, Outcome, json_headers
 from podium.gateway.ports import Budgets, Caller, EventSink, Journal, Limits
 from podium.gateway.settings import GatewaySettings
@@ -68,6 +70,7 @@ class Flight:
         self._settings = settings
         self._pepper = pepper
         self._clock = clock
+        self.flag_counts = FlagCounts(clock.unix_ns() / 1e9)
         self._loop = asyncio.get_running_loop()  # asked for once: each asking is a system call on Python 3.11
         self.admitter = Admitter(
             limits or Limiter(max_entries=settings.limited_subjects, lease_ns=int(_LEASE_S * 1e9)),
@@ -91,6 +94,8 @@ class Flight:
             body = await caller.read_body()
         request = stages.read(exchange, body, face)
         stages.permit(exchange, principal, request, world)
+        if MAX_CONTEXT_LENGTH in world.flags:
+            check_context_length(exchange, caller, principal, world, self.flag_counts)
         waiting = self.admitter.admit(exchange, caller, principal, request, world, outcome)
         if waiting is not None:
             await waiting

@@ -32,6 +32,14 @@ class GatewaySettings:
         default=256,
         metadata={"help": "Output tokens reserved from limits when a request sets no maximum.", "minimum": 0},
     )
+    flag_requests_per_s: int = field(
+        default=200,
+        metadata={
+            "help": "How often each API key may ask for flags by OFREP, in each gateway process.",
+            "minimum": 1,
+            "maximum": 100_000,
+        },
+    )
     snapshot_poll_s: float = field(
         default=0.25, metadata={"help": "How often a new snapshot is looked for.", "minimum": 0.01, "maximum": 2.0}
     )

@@ -1,6 +1,8 @@
-"""What a gateway tells operators: how limits and budgets stand here."""
+"""What a gateway tells operators: how limits and budgets stand here, and how flags are used."""
 
 from collections.abc import Callable
+
+from msgspec.structs import replace
 
 from podium.core.clock import Clock
 from podium.core.errors import Forbidden, InvalidRequest, Unauthenticated, Unavailable
@@ -11,6 +13,7 @@ from podium.economics.budgets.book import Book
 from podium.economics.budgets.rules import Payer
 from podium.economics.budgets.values import Standing
 from podium.economics.budgets.views import budget_standing
+from podium.gateway.flag_counts import FlagCounts
 from podium.gateway.ports import Limits
 from podium.gateway.world import World
 from podium.identity.authenticate import authenticate
@@ -38,8 +41,10 @@ class GatewayStandings:
         clock: Clock,
         *,
         pepper: bytes,
+        flags: FlagCounts | None = None,
     ) -> None:
         self._name = name
+        self._flags = flags
         self._world = world
         self._limits = limits
         self._book = book
@@ -59,7 +64,10 @@ class GatewayStandings:
             limits = limit_standings(world.limits, lambda bucket: self._limits.look(bucket, now_ns), dimensions)
         accounts = self._accounts(query, world, unix_ns)
         budgets = tuple(budget_standing(account, unix_ns) for account in accounts)
-        return Standings(place=self._name, limits=limits, budgets=budgets)
+        told = Standings(place=self._name, limits=limits, budgets=budgets)
+        if not query.flags or self._flags is None:
+            return told
+        return replace(told, flags=self._flags.uses(), flags_since_unix_s=self._flags.since_unix_s)
 
     def _accounts(self, query: StandingsQuery, world: World, unix_ns: int) -> list[Standing]:
         book = self._book

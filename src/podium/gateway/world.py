@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from podium.core.resources import BackendSpec, Model
 from podium.core.snapshot import KeyEntry, Snapshot
 from podium.delivery.choose import choose_version
+from podium.delivery.flags.flagset import FlagSet
 from podium.economics.budgets.estimate import DearestPrice
 from podium.economics.budgets.rules import BudgetTable
 from podium.economics.price import PriceTable
@@ -54,6 +55,7 @@ class World:
         self._keys = {key.id: key for key in snapshot.keys}
         self.limits = LimitTable(snapshot.limit_policies)
         self.budgets = BudgetTable(snapshot.budgets)
+        self.flags = FlagSet(snapshot.flags)
         self._dearest: dict[str, DearestPrice] = {}
         self._principals: dict[str, Principal] = {}
         self._proven: dict[bytes, tuple[Principal, float]] = {}

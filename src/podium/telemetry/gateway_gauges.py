@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from podium.telemetry.exposition import Values
 from podium.telemetry.process_metrics import ProcessMetrics
 
 __all__ = ["GatewayReadings", "register_gateway_gauges"]
@@ -20,6 +21,7 @@ class GatewayReadings:
     snapshot_revision: Callable[[], int | None]
     queued: Callable[[], int] | None = None
     workers_up: Callable[[], Mapping[str, bool]] | None = None
+    flag_evaluations: Callable[[], Values] | None = None  # by flag, variant and asker
 
 
 def register_gateway_gauges(metrics: ProcessMetrics, read: GatewayReadings) -> None:
@@ -40,6 +42,13 @@ def register_gateway_gauges(metrics: ProcessMetrics, read: GatewayReadings) -> N
     metrics.gauge("podium_snapshot_revision", "Revision of the snapshot in use.", read.snapshot_revision)
     if read.queued is not None:
         metrics.gauge("podium_queued_exchanges", "Exchanges that wait for their turn.", read.queued)
+    if read.flag_evaluations is not None:
+        metrics.labelled_counter(
+            "podium_flag_evaluations_total",
+            "Evaluations of flags; variant empty: an error.",
+            ("flag", "variant", "asker"),
+            read.flag_evaluations,
+        )
     if read.workers_up is not None:
         metrics.labelled_gauge(
             "podium_worker_up", "1: the worker on this machine is ready.", ("model",), _states(read.workers_up)

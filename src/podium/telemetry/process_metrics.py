@@ -36,9 +36,13 @@ class ProcessMetrics:
 
     def counter(self, name: str, help_text: str, read: Callable[[], float]) -> None:
         """Expose a figure that only grows. ValueError: the name is taken, or does not end in `_total`."""
+        self.labelled_counter(name, help_text, (), lambda: {(): read()})
+
+    def labelled_counter(self, name: str, help_text: str, labels: tuple[str, ...], read: Callable[[], Values]) -> None:
+        """Expose figures that only grow, one for each label set. ValueError: as for `counter`."""
         if not name.endswith("_total"):
             raise ValueError(f"the name of a counter ends in _total: {name}")
-        self._register(name, lambda: family(name, "counter", help_text, (), {(): read()}))
+        self._register(name, lambda: family(name, "counter", help_text, labels, read()))
 
     def render(self) -> bytes:
         """The page that Prometheus reads, in `content_type`."""

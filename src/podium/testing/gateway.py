@@ -10,10 +10,12 @@ import msgspec
 from podium.core.budgets import Budget
 from podium.core.clock import Clock, SystemClock
 from podium.core.event import Event, decode_event
+from podium.core.flags import Flag
 from podium.core.limits import LimitPolicy
 from podium.core.resources import BackendSpec, Model, Price, Provider, Tenant, Timeouts, Version
 from podium.core.snapshot import KeyEntry, KeySecret, Snapshot
 from podium.core.trace import Sampler
+from podium.gateway.flag_reads import FlagReads
 from podium.gateway.fleet import Fleet
 from podium.gateway.flight import Flight
 from podium.gateway.follow import SnapshotFollower
@@ -22,6 +24,7 @@ from podium.gateway.settings import GatewaySettings
 from podium.identity.keys import ApiKey, digest_secret
 from podium.upstreams.providers import LocalWorkers, Providers
 from podium.web.http1.server import HttpServer
+from podium.web.ofrep.paths import OfrepPaths
 from podium.web.openai.surface import OpenAiSurface
 from podium.web.probes import Part
 from podium.web.settings import GatewayServerSettings
@@ -115,6 +118,7 @@ def gateway_snapshot(
     report_stream_usage: bool = True,
     limits: Mapping[str, LimitPolicy] | None = None,
     budgets: Mapping[str, Budget] | None = None,
+    flags: Mapping[str, Flag] | None = None,
     key: KeyEntry | None = None,
 ) -> Snapshot:
     """A snapshot with one tenant, one key (`TEST_KEY`), and models that OpenAI-compatible servers serve.
@@ -155,6 +159,7 @@ def gateway_snapshot(
         },
         limit_policies=dict(limits or {}),
         budgets=dict(budgets or {}),
+        flags=dict(flags or {}),
         prices={"test": Price(model="*", input_usd_per_million="1", output_usd_per_million="2")},
     )
 
@@ -184,7 +189,10 @@ async def running_gateway(
         pepper=_PEPPER,
         clock=clock,
     )
-    surface = OpenAiSurface(flight, probes=_AlwaysReady(), sampler=Sampler(0.0), clock=clock)
+    settings = settings or GatewaySettings()
+    most = settings.flag_requests_per_s
+    reads = FlagReads(follower, flight.flag_counts, clock, pepper=_PEPPER, requests_per_s=most, subjects=1000)
+    surface = OpenAiSurface(flight, probes=_AlwaysReady(), sampler=Sampler(0.0), clock=clock, flags=OfrepPaths(reads))
     http = HttpServer(replace(server or GatewayServerSettings(), port=0), surface)
     await http.start()
     try:

@@ -8,7 +8,7 @@ from podium.delivery.flags.conditions import Holds, compile_conditions
 from podium.delivery.flags.splits import compile_split, subject_text
 from podium.delivery.flags.values import Context, ErrorCode, Evaluation, EvaluationReason, failure
 
-__all__ = ["FlagSet"]
+__all__ = ["FlagSet", "missing"]
 
 _Decided = dict[str, Evaluation | None]  # None: under way
 _Give = Callable[[Context], Evaluation]
@@ -38,7 +38,7 @@ class FlagSet:
         """What a flag gives in a context. `wanted`: TYPE_MISMATCH when it is of another type."""
         compiled = self._compiled.get(name) or self._compile(name)
         if compiled is None:
-            return failure(ErrorCode.FLAG_NOT_FOUND, f"There is no flag {name[:128]!r}.")
+            return missing(name)
         if wanted is not None and compiled.type != wanted:
             return failure(ErrorCode.TYPE_MISMATCH, f"The flag {name!r} is of type {compiled.type}, not {wanted}.")
         if compiled.prerequisites:
@@ -60,7 +60,7 @@ class FlagSet:
             return decided[name] or failure(ErrorCode.GENERAL, f"The flag {name!r} depends on itself.")
         compiled = self._compiled.get(name) or self._compile(name)
         if compiled is None:
-            return failure(ErrorCode.FLAG_NOT_FOUND, f"There is no flag {name[:128]!r}.")
+            return missing(name)
         if not compiled.prerequisites:
             found = compiled.give(context)
         elif depth < 0:
@@ -121,6 +121,11 @@ class _Compiled:
             return default
 
         self.give = give if rules else lambda _: default
+
+
+def missing(name: str) -> Evaluation:
+    """The evaluation of a flag that is not there."""
+    return failure(ErrorCode.FLAG_NOT_FOUND, f"There is no flag {name[:128]!r}.")
 
 
 def _rule(name: str, flag: Flag, rule: Rule) -> tuple[Holds | None, _Give]:

@@ -25,6 +25,7 @@ from podium.web.settings import GatewayServerSettings
 __all__ = ["Connection", "Handler", "Owner"]
 
 _MAX_PIPELINED = 16
+_NOT_MODIFIED = 304
 _LINGER_S = 2.0
 _HIGH_WATER_BYTES = 256 * 1024
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -337,7 +338,9 @@ class Connection(asyncio.Protocol):
         """Write a whole answer."""
         if self.closed or message.answered:
             return
-        parts = [self._head(message, status, headers), b"content-length: %d\r\n\r\n" % len(body)]
+        parts = [self._head(message, status, headers)]
+        # The length in a 304 would be that of what the caller has (RFC 9110, section 8.6), which nobody knows here.
+        parts.append(b"\r\n" if status == _NOT_MODIFIED else b"content-length: %d\r\n\r\n" % len(body))
         if message.method != b"HEAD":
             parts.append(body)
         message.started = True

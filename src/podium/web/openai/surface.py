@@ -11,6 +11,7 @@ from podium.core.exchange import Exchange
 from podium.core.trace import Sampler, parse_trace_context
 from podium.gateway.flight import Flight
 from podium.web.http1.message import Message
+from podium.web.ofrep.paths import OFREP_PATH, OFREP_ROUTES, OfrepPaths
 from podium.web.openai.models import list_models, one_model
 from podium.web.probes import Probes, probe_paths
 from podium.web.standings import STANDINGS_PATH, StandingsPath
@@ -31,6 +32,7 @@ ROUTES: tuple[tuple[str, str], ...] = (
     *(("POST", path.decode()) for path in _CALLS),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{id}"),
+    *OFREP_ROUTES,
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
@@ -48,7 +50,9 @@ class OpenAiSurface:
         sampler: Sampler,
         clock: Clock,
         standings: StandingsPath | None = None,
+        flags: OfrepPaths | None = None,
     ) -> None:
+        self._flags = flags
         self._flight = flight
         self._probes = probe_paths(probes)
         self._standings = standings
@@ -70,6 +74,8 @@ class OpenAiSurface:
             await self._models(message)
         elif (probe := self._probes.get(path)) is not None and method in {b"GET", b"HEAD"}:
             probe(message)
+        elif self._flags is not None and path.startswith(OFREP_PATH):
+            await self._flags(message)
         elif self._standings is not None and path.startswith(STANDINGS_PATH):
             self._standings(message)
         else:
