@@ -36,9 +36,11 @@ def check_declared(before: State, after: State) -> Iterator[Problem]:
     yield from check_active(before, after)
 
 
-def check_active(before: State, after: State) -> Iterator[Problem]:
-    """What `after` would take from under rollouts that have begun and not ended."""
+def check_active(before: State, after: State, *, but: str = "") -> Iterator[Problem]:
+    """What `after` would take from under rollouts that have begun and not ended, all `but` one."""
     for rollout, progress in _active(before):
+        if rollout.name == but:
+            continue
         yield from _changed_rollout(rollout, after)
         yield from _changed_model(rollout, progress, before, after)
 

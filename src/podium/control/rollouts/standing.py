@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from podium.control.changes import changes_between, state_of
 from podium.control.ports import ResourceStore, Revision
 from podium.control.problems import raise_problems
+from podium.control.rollouts.guard import check_active
 from podium.control.specs import State
 from podium.control.validation import check_change
 from podium.core.errors import Conflict, NotFound
@@ -99,7 +100,8 @@ class Standings:
         after = dict(standing.state)
         for resource in (Resource("Progress", standing.name, move.progress), *move.puts):
             after[resource.kind, resource.name] = resource
-        raise_problems(check_change(standing.state, after))
+        others = tuple(check_active(standing.state, after, but=standing.name))
+        raise_problems((*others, *check_change(standing.state, after)))
         try:
             revision = await self._store.commit(
                 expected=standing.revision,
