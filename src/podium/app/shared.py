@@ -64,7 +64,9 @@ async def open_shared(
                 client, scripts, gateway, ttl_s=settings.member_ttl_s, expected=settings.expected_gateways
             ) as members,
             SharedLimits(client, limiter, members, clock, local=local, quota_leases=settings.quota_leases) as limits,
-            SharedBudgets(client, store, members, clock, crossed=crossed) as budgets,
+            SharedBudgets(
+                client, store, members, clock, crossed=crossed, quota_leases=settings.quota_leases
+            ) as budgets,
         ):
             yield Shared(
                 client=client,
@@ -110,12 +112,18 @@ def register_shared_gauges(metrics: ProcessMetrics, shared: Shared) -> None:
             ("budgets", "refused"): budgets.refused_here,
         },
     )
-    if (quotas := limits.quotas) is not None:
+    quotas = {"limits": limits.quotas, "budgets": budgets.quotas}
+    if limits.quotas is not None:
         metrics.labelled_gauge(
             "podium_shared_store_quota_decisions",
             "Decisions since the start: out of slices taken ahead, or by asking the store.",
-            ("by",),
-            lambda: {("slice",): quotas.granted, ("store",): quotas.missed},
+            ("what", "by"),
+            lambda: {
+                (what, by): count
+                for what, one in quotas.items()
+                if one is not None
+                for by, count in (("slice", one.granted), ("store", one.missed))
+            },
         )
     for name, help_text, read in (
         ("calls", "Calls that were answered.", lambda: figures.calls),

@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from podium.economics.budgets.account import Account
 from podium.economics.budgets.refusals import refusal
 from podium.economics.budgets.store import MARK_AHEAD_S
 from podium.economics.budgets.values import (
@@ -23,17 +22,26 @@ from podium.economics.budgets.values import (
     Refusal,
     Reservation,
     Settlement,
-    SettlementOutcome,
     Standing,
+)
+from podium.store.redis.budget_words import (
+    ChargePacker,
+    SliceCode,
+    SliceTold,
+    SliceWords,
+    account_of,
+    crossing_of,
+    pack_charges,
+    settlement,
+    slice_told,
+    words_of_charge,
 )
 from podium.store.redis.client import RedisClient
 from podium.store.redis.errors import StoreTrouble, StoreUnavailable
 from podium.store.redis.scripts import Scripts, script
 
-__all__ = ["RedisBudgetStore", "settlement"]
+__all__ = ["RedisBudgetStore"]
 
-_DAY_MS = 86_400_000
-_LONGEST_MS = 400 * _DAY_MS
 _REMEMBERED = 100_000  # accounts
 _PAGE = 1000  # leases that one `expire` script ends
 
@@ -41,12 +49,13 @@ _PAGE = 1000  # leases that one `expire` script ends
 class RedisBudgetStore:
     """Reservations and accounts of all gateways. `lease_s`: how long a reservation is held at most."""
 
-    __slots__ = ("_client", "_lease_us", "_prefix", "_scripts", "lease_s", "left", "skew_us")
+    __slots__ = ("_client", "_lease_us", "_packer", "_prefix", "_scripts", "lease_s", "left", "skew_us")
 
     def __init__(self, client: RedisClient, scripts: Scripts, *, lease_s: float) -> None:
         self._client, self._scripts = client, scripts
         self._prefix = f"{client.settings.prefix}:budget1:"
         self._lease_us = int(lease_s * 1_000_000)
+        self._packer = ChargePacker()
         self.lease_s = lease_s
         self.left: OrderedDict[str, tuple[int, int]] = (
             OrderedDict()
@@ -54,11 +63,20 @@ class RedisBudgetStore:
         self.skew_us = 0  # added to the server's time, for tests
 
     async def reserve(
-        self, reservation_id: bytes, charges: Sequence[Charge], estimate: Cost, unix_ns: int
+        self,
+        reservation_id: bytes,
+        charges: Sequence[Charge],
+        estimate: Cost,
+        unix_ns: int,
+        *,
+        deadline_s: float | None = None,
     ) -> Reservation | Refusal:
-        """As BudgetStore. When it is not known whether it was made, its lease ends it."""
-        packed = msgspec.msgpack.encode([_packed(charge, unix_ns, estimate) for charge in charges])
-        latest_s, deadline_s = self._client.deadline_s(), None
+        """As BudgetStore. When it is not known whether it was made, its lease ends it.
+
+        `deadline_s`: as in `RedisClient.send`.
+        """
+        packed = self._packer.pack_all(charges, unix_ns, estimate)
+        latest_s = self._client.deadline_s() if deadline_s is None else deadline_s
         for _ in range(2):
             words = (self._client.deadline_us(), self.skew_us, self._lease_us, unix_ns // 1000, packed)
             code, *told = await self._run("reserve", reservation_id.hex(), *words, deadline_s=deadline_s)
@@ -67,7 +85,7 @@ class RedisBudgetStore:
                 self._note(charges, told)
                 return Reservation(reservation_id, tuple(charges), estimate, unix_ns)
             if code == 0:
-                accounts = [_account(raw, charge) for raw, charge in zip(told, charges, strict=True)]
+                accounts = [account_of(raw, charge) for raw, charge in zip(told, charges, strict=True)]
                 self._note(charges, [account.standing().left for account in accounts])
                 return refusal(accounts, estimate, unix_ns)
             if code == 2:  # noqa: PLR2004 - see the script
@@ -95,7 +113,7 @@ class RedisBudgetStore:
 
     async def count(self, reservation_id: bytes, charges: Sequence[Charge], fact: Cost, unix_ns: int) -> Settlement:
         """Count, once, what an exchange cost that was admitted at `unix_ns` without the store."""
-        packed = msgspec.msgpack.encode([_packed(charge, unix_ns) for charge in charges])
+        packed = pack_charges(charges, unix_ns)
         words = (reservation_id.hex(), self.skew_us, unix_ns // 1000, *fact, packed)
         return settlement(await self._run("count", *words))
 
@@ -103,6 +121,21 @@ class RedisBudgetStore:
         """Start the leases of those that are held anew; how many there are. Others stay as they are."""
         names = [one.hex() for one in reservation_ids]
         return int(await self._run("renew", self.skew_us, self._lease_us, *names))
+
+    async def keep(self, charges: Sequence[Charge], slices: Sequence[SliceWords], share: int) -> list[SliceTold]:
+        """Tell of slices, and hear how they stand; those that are new are of these charges.
+
+        `share`: of what is left of a budget, the most that a slice may have ahead is so small a part.
+        """
+        for charge, one in zip(charges, slices, strict=True):
+            if one.new and not one.last:
+                one.charge = msgspec.Raw(self._packer.pack(charge, one.made * 1000, Cost(0, 0)))
+        told = await self._run("keep", self.skew_us, self._lease_us, share, msgspec.msgpack.encode(slices))
+        answers = [slice_told(one) for one in told]
+        for charge, one, answer in zip(charges, slices, answers, strict=True):
+            if answer.code is SliceCode.HELD and not one.last:
+                self._note((charge,), (answer.left,))
+        return answers
 
     async def expire(self) -> int:
         """As BudgetStore."""
@@ -114,13 +147,13 @@ class RedisBudgetStore:
 
     async def standing(self, charges: Sequence[Charge], unix_ns: int) -> tuple[Standing, ...]:
         """As BudgetStore."""
-        packed = msgspec.msgpack.encode([_packed(charge, unix_ns) for charge in charges])
+        packed = pack_charges(charges, unix_ns)
         told = await self._run("look", self.skew_us, packed)
-        return tuple(_account(raw, charge).standing() for raw, charge in zip(told, charges, strict=True))
+        return tuple(account_of(raw, charge).standing() for raw, charge in zip(told, charges, strict=True))
 
     async def accounts(self, after: str, limit: int) -> tuple[Standing, ...]:
         """As BudgetStore."""
-        return tuple(_account(raw).standing() for raw in await self._run("page", self.skew_us, after, limit))
+        return tuple(account_of(raw).standing() for raw in await self._run("page", self.skew_us, after, limit))
 
     async def mark(self) -> int:
         """As BudgetStore."""
@@ -132,7 +165,7 @@ class RedisBudgetStore:
         """As BudgetStore."""
         packed = [
             {
-                "charge": _packed(one.charge, unix_ns),
+                "charge": words_of_charge(one.charge, unix_ns),
                 "mark": one.mark_ns // 1000,
                 "bucket": one.start_ns // one.charge.bucket_ns if one.charge.bucket_ns else 0,
                 "expected": one.expected,
@@ -141,7 +174,7 @@ class RedisBudgetStore:
             for one in corrections
         ]
         applied, *crossings = await self._run("repair", msgspec.msgpack.encode(packed))
-        return tuple(one == 1 for one in applied), tuple(_crossing(one) for one in crossings)
+        return tuple(one == 1 for one in applied), tuple(crossing_of(one) for one in crossings)
 
     def _note(self, charges: Sequence[Charge], left: Sequence[int]) -> None:
         for charge, amount in zip(charges, left, strict=False):  # nothing is told of what is held already
@@ -153,54 +186,3 @@ class RedisBudgetStore:
 
     async def _run(self, name: str, *arguments: str | bytes | int, deadline_s: float | None = None) -> Any:
         return await self._scripts.run(script(f"budgets_{name}"), (self._prefix,), *arguments, deadline_s=deadline_s)
-
-
-def _packed(charge: Charge, unix_ns: int, estimate: Cost = Cost(0, 0)) -> dict[str, Any]:  # noqa: B008 - immutable
-    """A charge as the scripts read it; `unit` is an index of Lua, which begins at 1."""
-    rule, length_ns = charge.rule, charge.bucket_ns
-    unit = 0 if rule.unit == "usd" else 1
-    until_ns = length_ns * (charge.buckets + 2) if length_ns else charge.end_ns - unix_ns
-    return {
-        "key": charge.key,
-        "unit": unit + 1,
-        "estimate": estimate[unit],
-        "amount": rule.amount,
-        "hard": rule.hard,
-        "parts": charge.buckets if length_ns else 0,
-        "bucket": unix_ns // length_ns if length_ns else 0,
-        "soft": [number for mark in rule.soft for number in mark],
-        "ttl_ms": min(max(until_ns // 1_000_000, 0) + 2 * _DAY_MS, _LONGEST_MS),
-        "blob": msgspec.json.encode(charge).decode(),
-    }
-
-
-def _account(raw: bytes, charge: Charge | None = None) -> Account:
-    """An account from its packed state, under this charge or the one that it was last asked with."""
-    state = msgspec.msgpack.decode(raw)
-    account = Account(charge or msgspec.json.decode(state["blob"], type=Charge))
-    account.settled, account.reserved, account.running = state["settled"], state["reserved"], state["running"]
-    account.mark_ns, account.mended_ns = state["mark"] * 1000, state["mended"] * 1000
-    account.latest = state["latest"]
-    account.running_before = state["earlier"]
-    account._before = state["before"]  # noqa: SLF001 - its state, restored
-    account._told = _pairs(state["told"])  # noqa: SLF001 - its state, restored
-    if state["rolling"]:
-        account._buckets = _pairs(state["buckets"])  # noqa: SLF001 - its state, restored
-    return account
-
-
-def _pairs(flat: Any) -> dict[Any, int]:
-    """Lua does not know whether an empty table is a list or a map."""
-    return dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
-
-
-def settlement(told: list[Any]) -> Settlement:
-    """What a script answered to an end."""
-    outcome, *crossings = told
-    return Settlement(SettlementOutcome(outcome.decode()), tuple(_crossing(one) for one in crossings))
-
-
-def _crossing(told: list[Any]) -> Crossing:
-    charge = msgspec.json.decode(told[0], type=Charge)
-    rule = charge.rule
-    return Crossing(rule.budget, charge.key, charge.subject, float(told[1]), told[2], rule.amount, rule.unit)

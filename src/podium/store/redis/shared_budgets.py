@@ -11,6 +11,7 @@ Rules
 5. Ends are told without anybody waiting, before whatever is asked for later. One that cannot be told for `give_up_s` is
    given up and counted: the repair finds what it cost in the ledger.
 6. What runs longer than a third of a lease is renewed.
+7. With quota leases most of what the store would be asked is decided here at once; `budget_quotas` says the bounds.
 """
 
 import asyncio
@@ -26,7 +27,9 @@ from redis.exceptions import ResponseError
 from podium.core.clock import Clock
 from podium.economics.budgets.book import Book
 from podium.economics.budgets.values import Charge, Cost, Crossing, Refusal, RefusalCause, Reservation, Settlement
-from podium.store.redis.budgets import RedisBudgetStore, settlement
+from podium.store.redis.budget_quotas import KEEP_S, BudgetQuotas
+from podium.store.redis.budget_words import settlement
+from podium.store.redis.budgets import RedisBudgetStore
 from podium.store.redis.circuit import StoreState
 from podium.store.redis.client import RedisClient
 from podium.store.redis.errors import StoreUnavailable
@@ -78,6 +81,7 @@ class SharedBudgets:
         *,
         crossed: Callable[[Crossing], None] = lambda _: None,
         give_up_s: float | None = None,
+        quota_leases: bool = False,
     ) -> None:
         self._client, self._store, self._members, self._clock = client, store, members, clock
         self._crossed = crossed
@@ -94,6 +98,9 @@ class SharedBudgets:
             told=self._told,
             lost=self._lost,
         )
+        self.quotas: BudgetQuotas | None = None
+        if quota_leases:
+            self.quotas = BudgetQuotas(store, lambda: members.count, clock, crossed)
         self.granted_here = 0
         self.refused_here = 0
 
@@ -101,6 +108,9 @@ class SharedBudgets:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.outbox)
             await stack.enter_async_context(self._leases)
+            if self.quotas is not None:
+                keeper = asyncio.get_running_loop().create_task(self._keep(self.quotas), name="redis-budget-quotas")
+                stack.push_async_callback(self._end_quotas, self.quotas, keeper)
             self._opened = stack.pop_all()
         return self
 
@@ -110,7 +120,7 @@ class SharedBudgets:
     @property
     def running(self) -> int:
         """Reservations that have not ended."""
-        return len(self._running)
+        return len(self._running) + (0 if self.quotas is None else self.quotas.running)
 
     def reserve(
         self, reservation_id: bytes, charges: Sequence[Charge], estimate: Cost, unix_ns: int, now_ns: int
@@ -123,12 +133,18 @@ class SharedBudgets:
             return Reservation(reservation_id, (), estimate, unix_ns)
         if self._client.state is not StoreState.UP:
             return self._decide(reservation_id, charges, estimate, unix_ns, now_ns)
+        if self.quotas is not None:
+            made = self.quotas.reserve(reservation_id, charges, estimate, unix_ns, now_ns)
+            if made is not None:
+                return made
         return self._ask(reservation_id, charges, estimate, unix_ns)
 
     def settle(self, reservation_id: bytes, fact: Cost) -> None:
         """Give back what was held and count what it cost, once: here, and in the store as soon as it can be told."""
         running = self._running.pop(reservation_id, None)
         if running is None:
+            if self.quotas is not None:
+                self.quotas.settle(reservation_id, fact)
             return
         if not running.here:
             self._leases.end(reservation_id)
@@ -144,6 +160,8 @@ class SharedBudgets:
         """Give back what was held: it cost nothing."""
         running = self._running.pop(reservation_id, None)
         if running is None:
+            if self.quotas is not None:
+                self.quotas.settle(reservation_id)
             return
         if running.here:
             self._book.release(reservation_id)
@@ -160,7 +178,10 @@ class SharedBudgets:
         if running is not None and running.here:
             return running.reservation
         try:
+            latest_s = self._client.deadline_s()
             outcome = await self._store.reserve(reservation_id, charges, estimate, unix_ns)
+            if isinstance(outcome, Refusal):
+                outcome = await self._ask_again(reservation_id, charges, estimate, unix_ns, outcome, latest_s)
         except StoreUnavailable as error:
             now_ns = self._clock.monotonic_ns()
             return self._decide(reservation_id, charges, estimate, unix_ns, now_ns, in_doubt=error.in_doubt)
@@ -174,6 +195,41 @@ class SharedBudgets:
             self._running[reservation_id] = _Running(outcome, here=False)
             self._leases.begin(reservation_id)
         return outcome
+
+    async def _ask_again(
+        self,
+        reservation_id: bytes,
+        charges: Sequence[Charge],
+        estimate: Cost,
+        unix_ns: int,
+        refusal: Refusal,
+        latest_s: float,
+    ) -> Reservation | Refusal:
+        """Ask once more when slices of this gateway stand in the way, after they were given back; or the refusal."""
+        if self.quotas is None:
+            return refusal
+        try:
+            async with asyncio.timeout_at(latest_s):
+                if not await self.quotas.give_back(charges):
+                    return refusal
+            return await self._store.reserve(reservation_id, charges, estimate, unix_ns, deadline_s=latest_s)
+        except TimeoutError:
+            return refusal
+        except StoreUnavailable as error:
+            if error.in_doubt:
+                self.outbox.put(_End(reservation_id, None))
+            return refusal
+
+    async def _keep(self, quotas: BudgetQuotas) -> None:
+        while True:
+            await asyncio.sleep(KEEP_S)
+            if quotas.busy:
+                await quotas.keep(self._clock.monotonic_ns())
+
+    async def _end_quotas(self, quotas: BudgetQuotas, keeper: asyncio.Task[None]) -> None:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+        await quotas.close()
 
     def _decide(
         self,

@@ -3,7 +3,7 @@
 -- Accounts and reservations beside those that are named are touched when leases end: all are on the shard of the prefix.
 local PREFIX = KEYS[1]
 local LEASES, ACCOUNTS, MARK = PREFIX .. 'leases', PREFIX .. 'accounts', PREFIX .. 'mark'
-local REMEMBER_MS = 86400000
+local REMEMBER_MS, RECALL_US = 86400000, 2000000
 local marked_at = tonumber(redis.call('GET', MARK) or '0')
 
 local function advance(a, bucket)
@@ -92,6 +92,7 @@ local function close(id, r, fact, crossings)
     local a = open_account(charge, false)
     a.reserved = math.max(0, a.reserved - charge.estimate)
     a.running = math.max(0, a.running - 1)
+    if r.ahead then a.ahead = math.max(0, (a.ahead or 0) - r.ahead) end
     if r.made < a.mark and a.earlier > 0 then a.earlier = a.earlier - 1 end
     if fact then count(a, fact[charge.unit], r.made, charge.bucket, crossings) end
     write_account(charge, a)

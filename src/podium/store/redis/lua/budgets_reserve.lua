@@ -14,7 +14,15 @@ for i, charge in ipairs(charges) do
 end
 if not room then
   local answer = {0}
-  for i, a in ipairs(accounts) do answer[i + 1] = cmsgpack.pack(a) end
+  for i, a in ipairs(accounts) do
+    local charge, ahead = charges[i], a.ahead or 0 -- what slices hold for exchanges to come
+    local missing = charge.hard and a.settled + a.reserved + charge.estimate - charge.amount or 0
+    if missing > 0 and missing <= ahead then
+      a.recall = now + RECALL_US
+      write_account(charge, a)
+    end
+    answer[i + 1] = cmsgpack.pack(a)
+  end
   return answer
 end
 local made, answer = tonumber(ARGV[5]), {1}

@@ -1,0 +1,78 @@
+-- KEYS: prefix. ARGV: skew_us, lease_us, share, packed slices {id, version, new, last, made, total, keep, ahead, more, charge}.
+-- A slice is a reservation of one account that a gateway serves many exchanges from. Each time it is told whole: what it has
+-- cost in all (`total`), what has to stay held (`keep`; of that `ahead` is for exchanges to come) and how much more is wanted.
+-- More is given while all that is ahead in this slice is at most a `share`th of what is left of the budget.
+-- What is told twice, late or out of order does no harm: of two the one of the higher version holds.
+-- Returns for each {code, more, left, mark, recalled, crossings...}; codes: 1 it is held, 2 its lease had ended, 0 it is not known or
+-- has ended, -1 a later version is known.
+local now, lease, share = now_us() + tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+expire(now, 100)
+
+local function end_it(s, r, crossings)
+  local cost = s.total - r.total
+  if r.state == 'open' then close(s.id, r, {cost, cost}, crossings) end
+  r.state, r.version, r.total, r.charges = 'settled', s.version, s.total, {}
+  redis.call('SET', reservation_key(s.id), cmsgpack.pack(r), 'PX', text(lease / 1000 + 60000))
+end
+
+local function count_late(s, r, crossings)
+  local charge, cost = r.charges[1], s.total - r.total
+  local a = open_account(charge, false)
+  if cost > 0 and r.made >= a.mended then count(a, cost, r.made, charge.bucket, crossings) end
+  write_account(charge, a)
+  r.version, r.total = s.version, s.total
+  remember(s.id, r)
+end
+
+local function hold(s, r, is_new, crossings)
+  local charge = r.charges[1]
+  local a = open_account(charge, is_new)
+  if is_new then
+    a.running = a.running + 1
+    if r.made < a.mark then a.earlier = a.earlier + 1 end
+  end
+  local cost, more = s.total - r.total, s.more
+  if cost ~= 0 then count(a, cost, r.made, charge.bucket, crossings) end
+  local reserved = math.max(0, a.reserved - charge.estimate) + s.keep
+  local left, recalled = charge.amount - a.settled - reserved, (a.recall or 0) > now
+  if recalled then more = 0 end
+  if charge.hard then more = math.max(0, math.min(more, math.floor((left + s.ahead) / share) - s.ahead)) end
+  a.reserved = reserved + more
+  a.ahead = math.max(0, (a.ahead or 0) - r.ahead) + s.ahead + more
+  write_account(charge, a)
+  charge.estimate, r.version, r.total, r.ahead = s.keep + more, s.version, s.total, s.ahead + more
+  redis.call('SET', reservation_key(s.id), cmsgpack.pack(r), 'PX', text(lease / 1000 + REMEMBER_MS))
+  redis.call('ZADD', LEASES, text(now + lease), s.id)
+  return {1, more, math.max(0, left - more), a.mark, recalled and 1 or 0}
+end
+
+local answers = {}
+for i, s in ipairs(cmsgpack.unpack(ARGV[4])) do
+  local raw = redis.call('GET', reservation_key(s.id))
+  local r, crossings, answer = raw and cmsgpack.unpack(raw) or nil, {}, {0, 0, 0, 0, 0}
+  if not r then
+    r = {state = s.new and 'open' or 'settled', made = s.made, version = 0, total = 0, ahead = 0, charges = {s.charge}}
+    if s.last then
+      r.state = 'settled'
+      end_it(s, r, crossings) -- what was sent before and is still to come finds that it has ended
+    elseif s.new then
+      answer = hold(s, r, true, crossings)
+    end
+  elseif s.version < r.version then
+    answer[1] = -1
+  elseif r.state == 'open' then
+    if s.last then
+      end_it(s, r, crossings)
+      answer[1] = 1
+    else
+      answer = hold(s, r, false, crossings)
+    end
+  elseif r.state == 'expired' then
+    answer[1] = 2
+    count_late(s, r, crossings)
+    if s.last then end_it(s, r, crossings) end
+  end
+  for j, crossing in ipairs(crossings) do answer[5 + j] = crossing end
+  answers[i] = answer
+end
+return answers
