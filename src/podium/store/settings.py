@@ -67,7 +67,8 @@ class DatabaseSettings:
     )
     pool_size: int = field(default=5, metadata={"help": "Connections that a control process keeps at most."})
     connect_timeout_s: float = field(
-        default=5.0, metadata={"help": "Seconds to wait for a connection, a new one or a free one of the pool."}
+        default=5.0,
+        metadata={"help": "Seconds to wait for a connection that answers, a new one or a free one of the pool."},
     )
     lock_timeout_s: float = field(
         default=5.0, metadata={"help": "Seconds to wait for a lock that another process holds."}

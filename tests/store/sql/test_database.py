@@ -10,6 +10,7 @@ from podium.store.sql.lease import SqlLeaderLease
 from podium.store.sql.ledger import SqlLedger
 from podium.store.sql.resources import SqlResourceStore
 from podium.testing.events import make_event
+from podium.testing.postgres_server import PostgresServer
 
 LEASE = "INSERT INTO leases (name, holder, expires_unix_s) VALUES ('x', 'x', 1)"
 COUNT = "SELECT count(*) FROM leases"
@@ -135,6 +136,23 @@ async def mute_server():
 async def test_a_server_that_does_not_answer_is_unavailable(open_at, mute_server):
     database = open_at(f"postgresql://u:secret@127.0.0.1:{mute_server}/x?sslmode=disable", connect_timeout_s=0.2)
     with pytest.raises(Unavailable):
+        await database.ping()
+
+
+async def test_a_server_that_stalls_is_noticed_before_a_statement_could_take_too_long(open_at):
+    with PostgresServer() as server:
+        database = open_at(server.url, connect_timeout_s=0.3)  # a statement may take half a minute
+        await database.ping()  # so that an open connection is in the pool
+        server.stall()
+        try:
+            for transaction in (database.read, database.write):
+                started = time.monotonic()
+                with pytest.raises(Unavailable) as raised:
+                    await transaction().__aenter__()
+                assert time.monotonic() - started < 5  # two of them are the driver's, to say goodbye
+                assert raised.value.hint == "database: no connection that answers within 0.3 s"
+        finally:
+            server.resume()
         await database.ping()
 
 

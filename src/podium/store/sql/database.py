@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from podium.store.settings import DatabaseSettings
 from podium.store.sql.engine import create_private_file, database_url, make_engine
@@ -67,7 +67,7 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that sees one state of the database and changes nothing."""
         with translated():
-            async with asyncio.timeout(self._timeout_s), self._reader.connect() as connection, connection.begin():
+            async with asyncio.timeout(self._timeout_s), self._transaction(self._reader) as connection:
                 yield connection
 
     @asynccontextmanager
@@ -76,11 +76,31 @@ class Database:
         with translated():
             async with asyncio.timeout(self._timeout_s):
                 if self._turn is None:
-                    async with self._writer.begin() as connection:
+                    async with self._transaction(self._writer) as connection:
                         yield connection
                 else:
-                    async with self._turn, self._writer.begin() as connection:
+                    async with self._turn, self._transaction(self._writer) as connection:
                         yield connection
+
+    @asynccontextmanager
+    async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        """On PostgreSQL a connection that answers is had soon or not at all: a server that stalls is noticed here.
+
+        What waits after that is a statement, which may take much longer.
+        """
+        async with AsyncExitStack() as stack:
+            connection = engine.connect()
+            if self.is_sqlite:
+                await stack.enter_async_context(connection)
+            else:
+                limit_s = self._settings.connect_timeout_s
+                try:
+                    async with asyncio.timeout(limit_s):
+                        await stack.enter_async_context(connection)
+                except TimeoutError:
+                    raise TimeoutError(f"no connection that answers within {limit_s:g} s") from None
+            async with connection.begin():
+                yield connection
 
     async def ping(self) -> None:
         """Nothing, when the database answers; `Unavailable` otherwise."""
