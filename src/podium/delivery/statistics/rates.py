@@ -15,10 +15,11 @@ from podium.delivery.statistics.sequences import MINIMUM_SUBJECTS, TUNING, enoug
 from podium.delivery.statistics.special import log_beta
 from podium.delivery.statistics.sums import Sums
 
-__all__ = ["guarded_rate_interval", "independent", "rate_difference", "rate_interval"]
+__all__ = ["SHARE_OF_LARGE", "guarded_rate_interval", "independent", "rate_difference", "rate_interval"]
+
+SHARE_OF_LARGE = 0.9  # of alpha, for large samples; the rest is for small ones
 
 _PRIOR = 0.5  # both parameters of the beta distribution: Jeffreys' prior, at ease near 0 and 1
-_SHARE_OF_EXACT = 0.1  # of alpha, for small samples; the rest is for large ones
 _HALVINGS = 60
 
 
@@ -80,11 +81,11 @@ def guarded_rate_interval(
     plain to see leaves it: an arm that always fails is told apart after some ten subjects.
     """
     counts = independent(baseline, minimum), independent(candidate, minimum)
-    exact = rate_difference(*counts, alpha=alpha * _SHARE_OF_EXACT, side=side)
+    exact = rate_difference(*counts, alpha=alpha * (1 - SHARE_OF_LARGE), side=side)
     effect = compare(baseline, candidate, rate=True)
     if effect is None or not enough(effect, minimum):
         return Interval(exact.estimate, exact.lower, exact.upper, alpha)
-    large = sequential_interval(effect, alpha=alpha * (1 - _SHARE_OF_EXACT), tuning=tuning, side=side)
+    large = sequential_interval(effect, alpha=alpha * SHARE_OF_LARGE, tuning=tuning, side=side)
     lower, upper = max(exact.lower, large.lower), min(exact.upper, large.upper)
     if lower > upper:  # they contradict each other: an estimate of the variance went wrong
         lower, upper = exact.lower, exact.upper
