@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from podium.control.flag_report import FlagEvaluation, FlagReport, FlagState
 from podium.control.ports import UsageRow
 from podium.control.standings import StandingsReport
 from podium.control.usage import UsageReport
@@ -18,6 +19,9 @@ __all__ = [
     "Document",
     "ExchangeList",
     "ExchangeView",
+    "FlagEvaluation",
+    "FlagReport",
+    "FlagState",
     "KeyList",
     "KeyView",
     "LimitStanding",

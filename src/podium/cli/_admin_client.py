@@ -119,6 +119,14 @@ class AdminClient:
         """How budgets stand; `subject`: of this budget, key, tenant, user, model, tags."""
         return self._call("GET", "/budgets", answers.StandingsReport, query={**subject, "limit": limit})
 
+    def flags(self) -> answers.FlagReport:
+        """All flags, and how they are used."""
+        return self._call("GET", "/flags", answers.FlagReport)
+
+    def evaluate_flag(self, name: str, context: dict[str, object]) -> answers.FlagEvaluation:
+        """What a flag gives in a context."""
+        return self._call("POST", "/flags/evaluate", answers.FlagEvaluation, json={"flag": name, "context": context})
+
     def _call(
         self,
         method: str,

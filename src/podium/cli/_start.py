@@ -21,6 +21,7 @@ COMMANDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("usage", ("usage",)),
     ("exchanges", ("exchanges",)),
     ("limits", ("limits",)),
+    ("flags", ("flags",)),
     ("budget", ("budget",)),
     ("models", ("models",)),
     ("chat", ("chat",)),

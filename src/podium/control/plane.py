@@ -12,6 +12,7 @@ from podium.control.budget_repair import BudgetRepair
 from podium.control.budget_spending import LedgerSpending
 from podium.control.budget_truth import BudgetTruths, TruthPublisher
 from podium.control.exchanges import Exchanges
+from podium.control.flag_report import Flags
 from podium.control.keys import Keys
 from podium.control.leader import Duty, Leader, new_holder, perform
 from podium.control.loader import JournalReader, Loader, LoaderStatus
@@ -96,6 +97,7 @@ class ControlPlane:
             poll_s=settings.loader_poll_s,
         )
         self.standings = StandingsUse(key_store, resource_store, ledger, self.clock, gateways=gateways, shared=shared)
+        self.flags = Flags(resource_store, self.clock, gateways=gateways)
         spending = LedgerSpending(ledger, self.loader, self.clock)
         self.repair: BudgetRepair | None = None
         duties: list[Duty] = [self.snapshots.run]

@@ -80,6 +80,7 @@ def config(version: str) -> OpenAPIConfig:
             Tag("keys", "API keys."),
             Tag("usage", "Sums over finished exchanges."),
             Tag("exchanges", "Finished exchanges, one by one."),
+            Tag("flags", "How feature flags are used, and what they give."),
             Tag("standings", "How limits and budgets stand."),
             Tag("state", "How the control plane is."),
         ],
