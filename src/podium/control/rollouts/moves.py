@@ -66,6 +66,8 @@ def moved(
     )
     if after is now:
         return None
+    if _goes_forward(now, after):  # a verdict may lead onward, too
+        _check_freeze(standing, asked.now_unix_s)
     return Move(after, _sentence(standing, after, asked.message), _with_it(standing, after))
 
 
@@ -80,6 +82,10 @@ def _with_it(standing: Standing, after: Progress) -> tuple[Resource, ...]:
     if version == model.version:
         return ()
     return (Resource("Model", rollout.model, msgspec.structs.replace(model, version=version)),)
+
+
+def _goes_forward(now: Progress | None, after: Progress) -> bool:
+    return after.phase == "promoted" or (now is not None and after.step > now.step)
 
 
 def _check_freeze(standing: Standing, now_unix_s: float) -> None:

@@ -1,0 +1,243 @@
+"""Moves rollouts on and back by what is seen of them, while this process leads.
+
+Nothing is remembered here that matters: each round reads where a rollout stands, asks for the evidence, computes what
+becomes of it and writes that under the condition that nobody else moved anything. Whoever is killed in between has
+changed nothing or everything; the next round, here or elsewhere, goes on from the newest revision.
+"""
+
+import asyncio
+
+import msgspec
+import structlog
+
+from podium.control.rollouts.guard import is_active
+from podium.control.rollouts.moves import Asked, moved
+from podium.control.rollouts.ports import Analyst, BadBackend, Judgement, RolloutGateways, Trip
+from podium.control.rollouts.standing import LOOP_AUTHOR, Move, Standing, Standings
+from podium.control.rollouts.trials import Trials
+from podium.control.rollouts.views import VerdictView
+from podium.control.waiting import wait_for
+from podium.core.clock import Clock
+from podium.core.errors import PodiumError, Unavailable
+from podium.core.resources import Progress, Resource
+from podium.delivery.phases import HELD, Happening, Reason, step_of
+
+__all__ = ["RolloutLoop"]
+
+_log = structlog.get_logger("podium.control.rollouts")
+
+_HOLDS = frozenset({Happening.NO_DATA, Happening.INCONCLUSIVE, Happening.MISMATCH, Happening.ERROR})
+_ERROR_PATIENCE_S = 30.0  # an analysis that cannot be made is tried for so long before the rollout is held
+_MAX_DETAIL = 2000
+
+
+class RolloutLoop:
+    """The loop. One at a time leads; a second one does no harm, for only one of two revisions is written."""
+
+    def __init__(
+        self,
+        standings: Standings,
+        clock: Clock,
+        *,
+        analyst: Analyst,
+        gateways: RolloutGateways,
+        tick_s: float,
+        prepare_s: float,
+    ) -> None:
+        """`prepare_s`: how long a candidate may take until it answers."""
+        self._standings = standings
+        self._clock = clock
+        self._analyst = analyst
+        self._gateways = gateways
+        self._tick_s = tick_s
+        self._trials = Trials(gateways, clock, prepare_s=prepare_s)
+        self._verdicts: dict[str, VerdictView] = {}  # of rollouts that are under way
+        self._errors_since: dict[str, float] = {}
+        self._told: dict[str, str] = {}  # why they do not move, so that it is said once
+        self._error = ""
+
+    def verdict(self, name: str) -> VerdictView | None:
+        """What was seen last of a rollout that is under way."""
+        return self._verdicts.get(name)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Look at every rollout again and again until `stop` is set."""
+        try:
+            while not stop.is_set():
+                try:
+                    await self.once()
+                    self._error = ""
+                except PodiumError as error:
+                    self._tell_failed(error)
+                await wait_for(stop, self._tick_s)
+        finally:
+            await self._trials.close()
+
+    async def once(self) -> None:
+        """One round. Unavailable: the database is away."""
+        active = [one for one in await self._standings.all() if is_active(one.progress)]
+        names = {one.name for one in active}
+        self._verdicts = {name: verdict for name, verdict in self._verdicts.items() if name in names}
+        self._errors_since = {name: since for name, since in self._errors_since.items() if name in names}
+        self._told = {name: why for name, why in self._told.items() if name in names}
+        await self._trials.only({one.name for one in active if _phase(one) == "preparing"})
+        if not active:
+            return
+        serving = [one for one in active if _phase(one) in ("running", "paused")]
+        trips = await self._gateways.trips() if serving else ()
+        burst = [one for one in serving if _trips_of(one, trips)]
+        for standing in burst:  # before all that takes longer
+            await self._guarded(standing, trips)
+        for standing in active:
+            if standing not in burst:
+                await self._guarded(standing, ())
+
+    async def _guarded(self, standing: Standing, trips: tuple[Trip, ...]) -> None:
+        """What is wrong with one rollout does not stop the others; what is wrong with the database does."""
+        try:
+            await self._look(standing, trips)
+        except Unavailable:
+            raise
+        except PodiumError as error:
+            if self._told.get(standing.name) != error.message:
+                _log.info("a rollout does not move", rollout=standing.name, why=error.message)
+            self._told[standing.name] = error.message
+        else:
+            self._told.pop(standing.name, None)
+
+    async def _look(self, standing: Standing, trips: tuple[Trip, ...]) -> None:
+        progress = standing.progress
+        if progress is None:
+            return
+        if progress.phase == "preparing":
+            await self._prepare(standing)
+        elif progress.phase in ("running", "paused"):
+            if found := _trips_of(standing, trips):
+                await self._burst(standing, found)
+            else:
+                await self._judge(standing, progress)
+
+    async def _prepare(self, standing: Standing) -> None:
+        outcome = self._trials.outcome(standing)
+        if outcome is not None:
+            await self._happen(standing, outcome.happening, outcome.detail)
+
+    async def _burst(self, standing: Standing, trips: tuple[Trip, ...]) -> None:
+        detail = "; ".join(f"{trip.gateway}: {trip.detail}" for trip in trips)
+        judgement = Judgement(verdict="failed", reason=str(Reason.BURST), detail=detail)
+        try:
+            async with asyncio.timeout(self._tick_s):
+                judgement = msgspec.structs.replace(
+                    judgement, body=(await self._analyst.judge(standing, self._now())).body
+                )
+        except (PodiumError, TimeoutError) as error:
+            _log.info("a burst is acted on without the analysis", rollout=standing.name, why=str(error))
+        await self._decide(standing, Happening.BURST, judgement)
+
+    async def _judge(self, standing: Standing, progress: Progress) -> None:
+        now = self._now()
+        step = step_of(standing.rollout, progress)
+        if not progress.arms:  # nobody gets it yet: there is nothing to judge
+            if progress.phase == "running" and now >= progress.step_unix_s + step.minimum_s:
+                await self._happen(standing, Happening.STEP_DONE, "nobody has it yet but testers")
+            return
+        judgement = await self._analyst.judge(standing, now)
+        self._verdicts[standing.name] = VerdictView(
+            verdict=judgement.verdict, reason=judgement.reason, detail=judgement.detail, unix_s=now
+        )
+        if judgement.bad_backend is not None and await self._take_out(standing, judgement, judgement.bad_backend):
+            return
+        happening = self._weighed(standing, progress, judgement, now)
+        if happening is None and progress.phase == "paused" and progress.reason in HELD:
+            happening = Happening.CLEARED
+        if happening is None and judgement.enough and now >= progress.step_unix_s + step.minimum_s:
+            happening = Happening.STEP_DONE
+        if happening is not None:
+            await self._decide(standing, happening, judgement)
+
+    def _weighed(
+        self, standing: Standing, progress: Progress, judgement: Judgement, now_unix_s: float
+    ) -> Happening | None:
+        """What the judgement means here: a hold that an operator has lifted is not made again at once."""
+        happening = judgement.happening
+        if happening is not Happening.ERROR:
+            self._errors_since.pop(standing.name, None)
+        elif now_unix_s < self._errors_since.setdefault(standing.name, now_unix_s) + _ERROR_PATIENCE_S:
+            return None if progress.reason not in HELD else Happening.ERROR
+        if happening in _HOLDS and progress.reason == Reason.RESUMED:
+            analysis = standing.rollout.analysis
+            again_s = progress.changed_unix_s + (analysis.no_data_after_s if analysis is not None else 0.0)
+            if happening is not Happening.NO_DATA or now_unix_s < again_s:
+                return None
+        return happening
+
+    async def _take_out(self, standing: Standing, judgement: Judgement, bad: BadBackend) -> bool:
+        """Give a backend no more calls; whether that was done. The last one of its version stays."""
+        version, progress = standing.version(bad.version), standing.progress
+        if version is None or progress is None:
+            return False
+        left = [one for one in version.backends if one.weight and _name(one.provider, one.model) != bad.backend]
+        taken = [one for one in version.backends if one.weight and _name(one.provider, one.model) == bad.backend]
+        if not left or not taken:
+            return False
+        backends = tuple(
+            msgspec.structs.replace(one, weight=0) if _name(one.provider, one.model) == bad.backend else one
+            for one in version.backends
+        )
+        now = self._now()
+        evidence = await self._analyst.keep(standing, judgement, "backend_taken_out", now)
+        detail = f"backend `{bad.backend}` of `{bad.version}` gets no more calls: {bad.detail}"[:_MAX_DETAIL]
+        told = msgspec.structs.replace(progress, detail=detail, evidence=evidence, changed_unix_s=standing.after(now))
+        changed = Resource("Version", bad.version, msgspec.structs.replace(version, backends=backends))
+        await self._write(standing, Move(told, f"rollout {standing.name}: {detail}", (changed,)))
+        return True
+
+    async def _decide(self, standing: Standing, happening: Happening, judgement: Judgement) -> None:
+        """Keep the evidence, then act on it. Killed in between: the same evidence is kept under the same id again."""
+        now = self._now()
+        move = moved(standing, happening, Asked(LOOP_AUTHOR, now, judgement.detail))
+        if move is None:
+            return
+        evidence = await self._analyst.keep(standing, judgement, str(happening), now)
+        progress = msgspec.structs.replace(move.progress, evidence=evidence)
+        await self._write(standing, Move(progress, move.message, move.puts))
+
+    async def _happen(self, standing: Standing, happening: Happening, detail: str) -> None:
+        move = moved(standing, happening, Asked(LOOP_AUTHOR, self._now(), detail))
+        if move is not None:
+            await self._write(standing, move)
+
+    async def _write(self, standing: Standing, move: Move) -> None:
+        revision = await self._standings.write(standing, move, author=LOOP_AUTHOR)
+        if revision is None:
+            return  # something else was changed at this moment: the next round looks anew
+        _log.info(
+            "a rollout moved",
+            rollout=standing.name,
+            phase=move.progress.phase,
+            step=move.progress.step,
+            reason=move.progress.reason,
+            detail=move.progress.detail,
+            revision=revision.number,
+        )
+
+    def _tell_failed(self, error: PodiumError) -> None:
+        if self._error != error.message:
+            _log.warning("rollouts cannot be looked at", error=error.message, hint=error.hint)
+        self._error = error.message
+
+    def _now(self) -> float:
+        return self._clock.unix_ns() / 1e9
+
+
+def _phase(standing: Standing) -> str:
+    return "" if standing.progress is None else standing.progress.phase
+
+
+def _trips_of(standing: Standing, trips: tuple[Trip, ...]) -> tuple[Trip, ...]:
+    salt = "" if standing.progress is None else standing.progress.salt
+    return tuple(trip for trip in trips if (trip.rollout, trip.salt) == (standing.name, salt))
+
+
+def _name(provider: str, model: str) -> str:
+    return f"{provider}/{model}"
