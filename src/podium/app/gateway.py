@@ -121,7 +121,7 @@ class Gateway:
         self.flight = Flight(
             worlds=self.follower,
             journal=self.journal,
-            sinks=(self.sinks,),
+            sinks=(self.sinks, self.fleet.bursts),
             settings=settings.gateway,
             pepper=pepper,
             clock=clock,
@@ -131,7 +131,14 @@ class Gateway:
         book = None if own is None else own.book
         counts = self.flight.flag_counts
         told = GatewayStandings(
-            name, self._world, self.flight.admitter.limits, book, clock, pepper=pepper, flags=counts
+            name,
+            self._world,
+            self.flight.admitter.limits,
+            book,
+            clock,
+            pepper=pepper,
+            flags=counts,
+            bursts=self.fleet.bursts,
         )
         reads = FlagReads(
             self.follower,

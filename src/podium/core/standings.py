@@ -5,7 +5,16 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-__all__ = ["BudgetStanding", "FlagUse", "FlagAsker", "LimitRefusal", "LimitStanding", "Standings", "StandingsQuery"]
+__all__ = [
+    "BudgetStanding",
+    "FlagAsker",
+    "FlagUse",
+    "LimitRefusal",
+    "LimitStanding",
+    "Standings",
+    "StandingsQuery",
+    "TrippedArm",
+]
 
 _Text = Annotated[str, Meta(max_length=1024)]
 
@@ -23,6 +32,7 @@ class StandingsQuery(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     limits: bool = True  # limits of such a request
     budgets: bool = True  # budgets of such a request
     flags: bool = False  # how each flag was used
+    rollouts: bool = False  # which arms of rollouts the gateway took out
     budget: _Text = ""  # all accounts of this budget instead; `*`: of all budgets
     most: Annotated[int, Meta(ge=1, le=1000)] = 100  # accounts
 
@@ -86,6 +96,18 @@ class FlagUse(msgspec.Struct, frozen=True, kw_only=True):
     last_unix_s: float
 
 
+class TrippedArm(msgspec.Struct, frozen=True, kw_only=True):
+    """An arm of a rollout that a gateway took out by itself, because it failed again and again."""
+
+    rollout: str
+    salt: Annotated[str, Meta(description="Of the run of the rollout that it belongs to.")]
+    arm: str
+    changed_unix_s: Annotated[float, Meta(description="Of the rollout's progress, as the gateway knows it.")]
+    failures: int
+    of: Annotated[int, Meta(description="So many last outcomes.")]
+    reason: Annotated[str, Meta(description="`failures_in_a_row` or `share_of_failures`.")]
+
+
 class Standings(msgspec.Struct, frozen=True, kw_only=True):
     """How everything stands in one place: a gateway that counts for itself, or the store that gateways share."""
 
@@ -94,4 +116,5 @@ class Standings(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[BudgetStanding, ...] = ()
     flags: tuple[FlagUse, ...] = ()
     flags_since_unix_s: Annotated[float, Meta(description="Since when uses of flags are counted; 0: not asked.")] = 0.0
+    tripped: tuple[TrippedArm, ...] = ()
     error: Annotated[str, Meta(description="Why nothing is known; empty: it is.")] = ""

@@ -76,7 +76,8 @@ class Chooser:
         self._find = Subjects(progress.salt, rollout.sticky_by).find
         self._first, self._options = _layout(progress)
         self._where = compile_segment(rollout.where)
-        self._here = compile_segment(steps_of(rollout)[progress.step].where)
+        steps = steps_of(rollout)
+        self._here = compile_segment(steps[min(progress.step, len(steps) - 1)].where)
         self._earlier = tuple(_earlier(rollout, progress))
 
     def choose(self, tenant: str, key: str, user: str, session: str, tier: str, tags: str) -> tuple[Chosen, str]:
@@ -124,7 +125,7 @@ def _earlier(rollout: Rollout, progress: Progress) -> Iterator[tuple[int, Holds]
     if rollout.strategy != "canary" or not progress.arms:
         return
     steps = steps_of(rollout)
-    here = steps[progress.step]
+    here = steps[min(progress.step, len(steps) - 1)]
     for step in steps[: progress.step]:
         holds, count = compile_segment(step.where), count_of(step.percent)
         covered = here.where in (None, step.where) and count <= count_of(here.percent)

@@ -254,7 +254,8 @@ def next_progress(
 
 def step_of(rollout: Rollout, progress: Progress) -> Step:
     """The step that it is at."""
-    return steps_of(rollout)[progress.step]
+    steps = steps_of(rollout)
+    return steps[min(progress.step, len(steps) - 1)]
 
 
 def promoted_version(rollout: Rollout, progress: Progress) -> str:

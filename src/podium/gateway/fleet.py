@@ -12,6 +12,7 @@ from typing import Literal
 
 from podium.core.resources import Provider
 from podium.core.serving import CircuitBreaker, Concurrency, Queueing
+from podium.gateway.bursts import Bursts
 from podium.gateway.concurrency import adaptive_limit
 from podium.gateway.memory import Memory
 from podium.gateway.ports import HealthSource, HealthView
@@ -283,6 +284,7 @@ class Fleet:
     def __init__(self, health: HealthSource | None = None) -> None:
         self.changes = 0  # counts what may change which backends can be called
         self.opened: Opened | None = None  # is told of each breaker that opens on calls of our own
+        self.bursts = Bursts()  # of arms of rollouts
         self._health = health
         self._accounts: dict[str, Account] = {}
         self._backends: dict[str, BackendState] = {}

@@ -99,7 +99,7 @@ class Flight:
         waiting = self.admitter.admit(exchange, caller, principal, request, world, outcome)
         if waiting is not None:
             await waiting
-        pool = stages.choose_pool(exchange, world)
+        pool = stages.choose_pool(exchange, world, caller, principal)
         clock, loop = self._clock, self._loop
         await Call(exchange, caller, face, request, body, world, pool, outcome, clock, loop, random).run()
 

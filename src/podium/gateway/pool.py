@@ -67,7 +67,10 @@ class Pool:
         fleet: Fleet,
         memory: Memory,
         now_ns: int,
+        *,
+        queue: str = "",
     ) -> None:
+        """`queue`: the name of its queue, when that is not the model's."""
         self.label = label
         self.backends = backends
         self.failure = model.failure
@@ -107,7 +110,7 @@ class Pool:
             backend.state.bear(concurrency, now_ns)
         self.takes_prefix = model.balancing.strategy == "prefix_affinity"
         self.takes_session = model.balancing.strategy == "session_affinity"
-        self.queue = fleet.queue(memory.model, model.queueing, self, now_ns)  # None: whoever comes is served
+        self.queue = fleet.queue(queue or memory.model, model.queueing, self, now_ns)  # None: whoever comes is served
 
     def outside(self, residency: frozenset[str] | None) -> tuple[Backend, ...]:
         """The backends that a residency forbids; None forbids none."""

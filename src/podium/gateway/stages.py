@@ -148,9 +148,13 @@ def model_not_found(name: str) -> NotFound:
     )
 
 
-def choose_pool(exchange: Exchange, world: World) -> Pool:
-    """The version that serves; Unavailable when it has no backend that could be called."""
-    pool = world.pool(exchange.model)
+def choose_pool(exchange: Exchange, world: World, caller: Caller, principal: Principal) -> Pool:
+    """The version that serves; Unavailable when it has no backend that could be called.
+
+    Forbidden, InvalidRequest: the caller names a version of a model under a rollout, and may not, or none of it.
+    """
+    rollout = world.rollouts.get(exchange.model)
+    pool = world.pool(exchange.model) if rollout is None else rollout.choose(exchange, caller, principal)
     if pool is None or not pool.backends:
         raise Unavailable(
             f"No backend serves the model {exchange.model!r} right now.",

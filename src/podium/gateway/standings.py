@@ -13,6 +13,7 @@ from podium.economics.budgets.book import Book
 from podium.economics.budgets.rules import Payer
 from podium.economics.budgets.values import Standing
 from podium.economics.budgets.views import budget_standing
+from podium.gateway.bursts import Bursts
 from podium.gateway.flag_counts import FlagCounts
 from podium.gateway.ports import Limits
 from podium.gateway.world import World
@@ -42,9 +43,11 @@ class GatewayStandings:
         *,
         pepper: bytes,
         flags: FlagCounts | None = None,
+        bursts: Bursts | None = None,
     ) -> None:
         self._name = name
         self._flags = flags
+        self._bursts = bursts
         self._world = world
         self._limits = limits
         self._book = book
@@ -64,7 +67,8 @@ class GatewayStandings:
             limits = limit_standings(world.limits, lambda bucket: self._limits.look(bucket, now_ns), dimensions)
         accounts = self._accounts(query, world, unix_ns)
         budgets = tuple(budget_standing(account, unix_ns) for account in accounts)
-        told = Standings(place=self._name, limits=limits, budgets=budgets)
+        tripped = self._bursts.tripped() if query.rollouts and self._bursts is not None else ()
+        told = Standings(place=self._name, limits=limits, budgets=budgets, tripped=tripped)
         if not query.flags or self._flags is None:
             return told
         return replace(told, flags=self._flags.uses(), flags_since_unix_s=self._flags.since_unix_s)

@@ -1,18 +1,21 @@
 """A snapshot, compiled into what an exchange looks up. Immutable but for its caches; swapped whole."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from podium.core.resources import BackendSpec, Model
+from podium.core.rollouts import ACTIVE_PHASES
 from podium.core.snapshot import KeyEntry, Snapshot
-from podium.delivery.choose import choose_version
+from podium.delivery.choose import Chooser, choose_version, choosers_of
 from podium.delivery.flags.flagset import FlagSet
 from podium.economics.budgets.estimate import DearestPrice
 from podium.economics.budgets.rules import BudgetTable
 from podium.economics.price import PriceTable
+from podium.gateway.bursts import Bursts
 from podium.gateway.fleet import Fleet
 from podium.gateway.pool import Backend, Pool, pool_label
 from podium.gateway.ports import Upstream, UpstreamFactory
+from podium.gateway.rollouts import RolloutPools
 from podium.identity.permit import CompiledKey
 from podium.traffic.limiting.buckets import Bucket
 from podium.traffic.limiting.policies import Dimensions, LimitTable
@@ -62,10 +65,24 @@ class World:
         self._names = {name: name for name in snapshot.models}
         self._names |= {alias: name for name, model in snapshot.models.items() for alias in model.aliases}
         compiler = _Compiler(snapshot, upstreams, fleet, now_ns)
-        self._pools = {name: compiler.pool(name, model) for name, model in snapshot.models.items()}
+        others = {place: compiler.pool(*place) for place in dict.fromkeys(_other_versions(snapshot))}
+        # A model's own version comes last: what it has in common with others is as it says.
+        self._pools = {name: compiler.pool(name, choose_version(model)[0]) for name, model in snapshot.models.items()}
+        self.rollouts = self._rollouts(others, fleet.bursts)
         self.fallback_rules = {
             name: pool.fallbacks for name, pool in self._pools.items() if pool is not None and pool.fallbacks
         }
+
+    def _rollouts(self, others: Mapping[tuple[str, str], Pool | None], bursts: Bursts) -> dict[str, RolloutPools]:
+        """What moves models between versions now, by model."""
+        choosers = choosers_of(self.snapshot.rollouts, self.snapshot.progress)
+        found = bursts.follow(choosers.values())
+        moved = {}
+        for model, chooser in choosers.items():
+            own = {self.snapshot.models[model].version: self._pools[model]}
+            pools = {one: own[one] if one in own else others.get((model, one)) for one in chooser.versions}
+            moved[model] = RolloutPools(chooser, pools, found)
+        return moved
 
     def key(self, key_id: str) -> KeyEntry | None:
         """The key with this public id."""
@@ -122,6 +139,7 @@ class World:
         if found is None:
             names = (model, *(rule.model for rule in self.fallback_rules.get(model, ())))
             pools = [pool for name in names if (pool := self._pools.get(name)) is not None]
+            pools += [pool for name in names if name in self.rollouts for pool in self.rollouts[name].pools.values()]
             found = DearestPrice(backend.price for pool in pools for backend in pool.backends)
             self._dearest[model] = found
         return found
@@ -136,7 +154,22 @@ class World:
 
     def upstreams(self) -> list[Upstream]:
         """Every upstream that a version in use names."""
-        return [backend.upstream for pool in self.pools().values() for backend in pool.backends]
+        pools = [*self.pools().values(), *(pool for one in self.rollouts.values() for pool in one.pools.values())]
+        return list(dict.fromkeys(backend.upstream for pool in pools for backend in pool.backends))
+
+
+def _other_versions(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    """Versions beside their models' own that take part in rollouts, or are kept ready for the way back."""
+    for name, rollout in snapshot.rollouts.items():
+        progress, model = snapshot.progress.get(name), snapshot.models.get(rollout.model)
+        if progress is None or model is None:
+            continue
+        warm = progress.phase == "promoted" and (
+            snapshot.published_unix_s < progress.changed_unix_s + rollout.keep_warm_s
+        )
+        if warm or progress.phase in ACTIVE_PHASES:
+            versions = Chooser(name, rollout, progress).versions
+            yield from ((rollout.model, version) for version in versions if version != model.version)
 
 
 class _Compiler:
@@ -149,8 +182,9 @@ class _Compiler:
         self._now_ns = now_ns
         self._prices = PriceTable(snapshot.prices)
 
-    def pool(self, name: str, model: Model) -> Pool | None:
-        version_name, _ = choose_version(model)
+    def pool(self, name: str, version_name: str) -> Pool | None:
+        """The pool of a version of a model, which keeps its memory when the version becomes the model's own."""
+        model = self._snapshot.models[name]
         version = self._snapshot.versions.get(version_name)
         if version is None:
             return None
@@ -158,7 +192,8 @@ class _Compiler:
         made = (self._backend(name, model, label, spec) for spec in version.backends)
         backends = tuple(backend for backend in made if backend is not None)
         memory = self._fleet.memory(f"{name} {version_name}")
-        return Pool(model, label, version, backends, self._fleet, memory, self._now_ns)
+        queue = "" if version_name == choose_version(model)[0] else f"{name} {version_name}"
+        return Pool(model, label, version, backends, self._fleet, memory, self._now_ns, queue=queue)
 
     def _backend(self, name: str, model: Model, label: str, spec: BackendSpec) -> Backend | None:
         """None when it cannot be called; the reason is in the log."""

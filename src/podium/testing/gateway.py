@@ -184,7 +184,7 @@ async def running_gateway(
     flight = Flight(
         worlds=follower,
         journal=journal,
-        sinks=(events,),
+        sinks=(events, fleet.bursts),
         settings=settings or GatewaySettings(),
         pepper=_PEPPER,
         clock=clock,

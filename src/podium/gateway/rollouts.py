@@ -1,0 +1,90 @@
+"""A model under a rollout: which of its versions' pools serves an exchange."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from podium.core.errors import Forbidden, InvalidRequest
+from podium.core.event import AnswerFlag
+from podium.core.exchange import Exchange
+from podium.core.reasons import Reason
+from podium.delivery.burst import Burst
+from podium.delivery.choose import Choice, Chooser
+from podium.gateway.pool import Pool
+from podium.gateway.ports import Caller
+
+if TYPE_CHECKING:
+    from podium.gateway.world import Principal
+
+__all__ = ["VERSIONS_SCOPE", "VERSION_HEADER", "RolloutPools"]
+
+VERSION_HEADER = b"x-podium-version"
+VERSIONS_SCOPE = "versions"  # among a key's endpoints, by name: `*` does not cover it
+_SESSION_HEADER = b"x-podium-session"
+_MAX_SESSION = 256
+_OUTSIDE = (Choice.OUTSIDE, Choice.OUTSIDE_SEGMENT)
+_OVERRIDDEN = int(AnswerFlag.OVERRIDDEN)
+
+
+class RolloutPools:
+    """Made once a snapshot. `pools`: by versions, of those that can be called."""
+
+    __slots__ = ("_bursts", "_named", "chooser", "pools")
+
+    def __init__(
+        self, chooser: Chooser, pools: Mapping[str, Pool | None], bursts: Mapping[tuple[str, str], Burst]
+    ) -> None:
+        self.chooser = chooser
+        self.pools = {name: pool for name, pool in pools.items() if pool is not None and pool.backends}
+        self._bursts = {arm: burst for (rollout, arm), burst in bursts.items() if rollout == chooser.rollout}
+        self._named = {name: name for name in pools} | {pool.label: name for name, pool in self.pools.items()}
+
+    def choose(self, exchange: Exchange, caller: Caller, principal: "Principal") -> Pool | None:
+        """The pool of the version that is chosen, which the exchange then knows of; None: nobody can serve."""
+        named = caller.headers.get(VERSION_HEADER)
+        if named is not None:
+            return self._overridden(exchange, named, principal)
+        chooser = self.chooser
+        session = caller.headers.get(_SESSION_HEADER)
+        chosen, subject = chooser.choose(
+            exchange.tenant,
+            exchange.key_id,
+            exchange.user,
+            "" if session is None else session.decode("latin-1")[:_MAX_SESSION],
+            principal.tier,
+            exchange.tags,
+        )
+        if chosen.version != chooser.before and (self.is_out(chosen.arm) or chosen.version not in self.pools):
+            chosen = chooser.tripped
+        if chosen.choice not in _OUTSIDE:
+            exchange.rollout = chooser.rollout
+            exchange.arm = chosen.arm
+            exchange.subject = subject
+            exchange.mirrored = chosen.mirrored and not self.is_out("")
+        return self.pools.get(chosen.version)
+
+    def is_out(self, arm: str) -> bool:
+        """Whether the arm failed so much here that nobody gets it; without a name, whether any did."""
+        if not arm:
+            return any(burst.tripped is not None for burst in self._bursts.values())
+        burst = self._bursts.get(arm)
+        return burst is not None and burst.tripped is not None
+
+    def _overridden(self, exchange: Exchange, named: bytes, principal: "Principal") -> Pool | None:
+        entry = principal.entry
+        if not (entry.admin or VERSIONS_SCOPE in entry.endpoints):
+            raise Forbidden(
+                f"This API key may not choose versions: `{VERSION_HEADER.decode()}`.",
+                reason=Reason.ENDPOINT_NOT_ALLOWED,
+                hint=f"Keys of operators may, and keys with `{VERSIONS_SCOPE}` among their endpoints.",
+            )
+        version = self._named.get(named.decode("latin-1").strip())
+        chosen = None if version is None else self.chooser.override(version)
+        if chosen is None:
+            takes_part = ", ".join(self.chooser.versions)
+            raise InvalidRequest(
+                f"`{VERSION_HEADER.decode()}` names no version that takes part in the rollout of this model:"
+                f" {takes_part}."
+            )
+        exchange.rollout = self.chooser.rollout
+        exchange.answer_flags = _OVERRIDDEN
+        return self.pools.get(chosen.version)
