@@ -7,7 +7,8 @@ variance is (512 groups: to some 3%). Groups are the same in all spans, so that 
 
 Rows are by backend too. An arm's totals are those of its backends together, and one that was taken out can be left out.
 
-A span is a step of a run: it begins when its step did. An exchange belongs to the last span that began before it.
+A span is a step of a run: it begins when its step did. An exchange belongs to the last span that had begun 2 s before
+it, because gateways need so long to hear of a step, and until then go by the shares before; in the first span to that.
 """
 
 from bisect import bisect_right
@@ -44,6 +45,7 @@ _TIMED: Final = (INDEX["ttft_ms"], INDEX["duration_ms"])
 _STEPS_A_DECADE = 20  # of histograms: each bucket is 12% wide
 _HIGHEST_BUCKET = 8 * _STEPS_A_DECADE  # a day and more
 _MINUTE_NS = 60 * 10**9
+_SETTLING_US = 2_000_000
 
 # Of an arm; what they are is said in `Tally.add`.
 COUNTS: Final = ("exchanges", "callers_faults", "callers_gone", "uncalled", "retried", "hedged", "fallen_back")
@@ -202,7 +204,10 @@ def span_us(unix_s: float) -> int:
 
 def span_of(started_unix_ns: int, spans: Sequence[int]) -> int | None:
     """Which of the spans (rising) an exchange belongs to; None when it began before all of them."""
-    position = bisect_right(spans, started_unix_ns // 1000)
+    started_us = started_unix_ns // 1000
+    position = bisect_right(spans, started_us)
+    if position > 1 and started_us < spans[position - 1] + _SETTLING_US:
+        position -= 1
     return spans[position - 1] if position else None
 
 

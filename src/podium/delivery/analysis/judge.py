@@ -1,0 +1,241 @@
+"""Looks at a rollout and says what follows: see podium.delivery.analysis.verdict for the order of things."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from podium.core.rollouts import Analysis, MetricName, Progress, Rollout
+from podium.delivery.analysis.backends import BackendFinding, worse_backends
+from podium.delivery.analysis.compared import Look, MetricResult, compared, direction_of
+from podium.delivery.analysis.observed import Observed, reference_of, shares_of, windows
+from podium.delivery.analysis.tally import span_us
+from podium.delivery.analysis.verdict import Outcome, ShareCheck, Verdict, VerdictReason
+from podium.delivery.buckets import arms_at, steps_of
+from podium.delivery.phases import step_of
+from podium.delivery.statistics.rates import independent, rate_interval
+from podium.delivery.statistics.sample_ratio import sample_ratio
+
+__all__ = ["MOST_LAG_S", "Evidence", "judge"]
+
+MOST_LAG_S = 60.0  # of the ledger behind the gateways
+_BROKEN = 0.5  # of answers; no version is meant to be so bad
+_BROKEN_RATES: tuple[MetricName, ...] = ("error_rate", "empty_rate", "invalid_format_rate")
+_BLAME_ALPHA = 0.2  # the arm has failed already: this only chooses between it and one of its backends
+_NOTHING = Analysis(metrics=())
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a look goes by."""
+
+    observed: Observed
+    lag_s: float = 0.0  # how far the ledger is behind the gateways' journals
+    taken_out: frozenset[str] = field(default_factory=frozenset)  # backends that get nothing any more: left out
+
+
+def judge(rollout: Rollout, progress: Progress, evidence: Evidence, now_unix_s: float) -> Verdict:
+    """The verdict of a rollout that is running. The same for the same values."""
+    return _Judgement(rollout, progress, evidence, now_unix_s).verdict()
+
+
+class _Judgement:
+    __slots__ = (
+        "_analysis",
+        "_evidence",
+        "_look",
+        "_now_s",
+        "_observed",
+        "_progress",
+        "_rollout",
+        "_samples",
+        "_shares",
+    )
+
+    def __init__(self, rollout: Rollout, progress: Progress, evidence: Evidence, now_unix_s: float) -> None:
+        self._rollout = rollout
+        self._progress = progress
+        self._evidence = evidence
+        self._observed = evidence.observed
+        self._now_s = now_unix_s
+        self._analysis = rollout.analysis or _NOTHING
+        self._shares = shares_of(progress.arms)
+        span = span_us(progress.step_unix_s)
+        self._samples = dict.fromkeys(self._shares, 0) | {
+            arm.name: arm.exchanges for arm in self._observed.arms if arm.span_us == span
+        }
+        self._look = self._looks()
+
+    def _looks(self) -> Look:
+        """The level is shared out over all that may fail: metrics, arms, and the times that comparison begins anew."""
+        analysis = self._analysis
+        judged = sum(metric.role != "info" and direction_of(metric) is not None for metric in analysis.metrics)
+        arms = max(1, len({arm.name for arm in self._rollout.arms}) - 1)
+        tests = max(1, judged) * arms * windows(self._rollout, self._progress.before)
+        return Look(
+            alpha=analysis.false_return_rate / tests,
+            proof_alpha=analysis.false_return_rate,
+            tuning=2.0 * analysis.target_samples,
+            minimum_subjects=analysis.minimum_subjects,
+        )
+
+    @property
+    def _watched(self) -> list[str]:
+        """The arms that are judged: all but the one that they are compared to."""
+        reference = reference_of(self._rollout)
+        return [name for name in self._shares if name != reference]
+
+    def verdict(self) -> Verdict:
+        results = tuple(self._compared(self._evidence.taken_out, self._look))
+        shares = self._share_check()
+        for outcome, reason, detail, backends in self._findings(results, shares):
+            return Verdict(
+                outcome=outcome,
+                reason=reason,
+                detail=detail[:2000],
+                samples=self._samples,
+                metrics=results,
+                backends=backends,
+                shares=shares,
+            )
+        raise AssertionError("the last finding is always true")
+
+    def _compared(self, without: frozenset[str], look: Look) -> Iterator[MetricResult]:
+        reference = reference_of(self._rollout)
+        if reference not in self._shares:
+            return
+        for arm in self._watched:
+            for metric in self._analysis.metrics:
+                baseline = self._observed.sums(reference, metric.name, without=without)
+                candidate = self._observed.sums(arm, metric.name, without=without)
+                yield compared(metric, arm, baseline, candidate, look)
+
+    def _findings(
+        self, results: Sequence[MetricResult], shares: ShareCheck | None
+    ) -> Iterator[tuple[Outcome, VerdictReason, str, tuple[BackendFinding, ...]]]:
+        """In the order of their weight; the first one counts."""
+        worse = [result for result in results if result.decision == "worse"]
+        backends = self._backends(failing=bool(worse))
+        if backends:
+            yield "running", VerdictReason.BACKEND_WORSE, "; ".join(one.sentence for one in backends), backends
+        if worse:
+            yield "failed", VerdictReason.METRIC_WORSE, "; ".join(map(_sentence, worse)), ()
+        if broken := self._plainly_broken():
+            yield "failed", VerdictReason.PLAINLY_BROKEN, broken, ()
+        for finding in (self._behind(), self._mismatch(shares), self._silent(), self._unfinished(results)):
+            if finding is not None:
+                yield *finding, ()
+        yield "success", VerdictReason.SEEN_ENOUGH, "the step had its time and samples, and no metric failed", ()
+
+    def _backends(self, *, failing: bool) -> tuple[BackendFinding, ...]:
+        """Those to take out. While an arm fails, only if no arm does without them."""
+        taken_out = self._evidence.taken_out
+        look = replace(self._look, alpha=_BLAME_ALPHA if failing else self._analysis.false_return_rate)
+        found = worse_backends(self._observed, look, taken_out=taken_out)
+        if failing and found:
+            without = taken_out | {one.backend for one in found}
+            if any(result.decision == "worse" for result in self._compared(without, look)):
+                return ()
+        return found
+
+    def _plainly_broken(self) -> str:
+        """Where nothing can be compared: everybody has the new version."""
+        if reference_of(self._rollout) in self._shares or self._rollout.analysis is None:
+            return ""
+        for arm in self._watched:
+            for name in _BROKEN_RATES:
+                sums = self._observed.sums(arm, name, without=self._evidence.taken_out)
+                rate = rate_interval(*independent(sums), alpha=self._look.alpha)
+                if rate.above(_BROKEN):
+                    return f"{name} of arm `{arm}` is {rate.estimate:.3g}, surely above {rate.lower:.3g}"
+        return ""
+
+    def _behind(self) -> tuple[Outcome, VerdictReason, str] | None:
+        lag_s = self._evidence.lag_s
+        if lag_s <= MOST_LAG_S:
+            return None
+        return "error", VerdictReason.LEDGER_BEHIND, f"the ledger is {lag_s:.0f} s behind the gateways' journals"
+
+    def _share_check(self) -> ShareCheck | None:
+        """None where shares do not say what was meant: copies, weights that were changed, one arm."""
+        if len(self._shares) < 2 or self._progress.mirrored or not self._as_planned():  # noqa: PLR2004
+            return None
+        names = tuple(self._shares)
+        seen = {name: self._observed.exposures(name) for name in names}
+        whole, squares = (sum(column) for column in zip(*seen.values(), strict=True))
+        effect = max(1.0, squares / whole) if whole else 1.0
+        counts = [round(seen[name][0] / effect) for name in names]
+        checked = sample_ratio(counts, [self._shares[name] for name in names])
+        return ShareCheck(
+            counts=dict(zip(names, counts, strict=True)),
+            expected=dict(zip(names, checked.expected, strict=True)),
+            p_value=checked.sequential_p_value,
+            mismatch=checked.mismatch,
+        )
+
+    def _as_planned(self) -> bool:
+        if self._progress.step >= len(steps_of(self._rollout)):
+            return False
+        return shares_of(arms_at(self._rollout, self._progress.step, self._progress.before)) == self._shares
+
+    def _mismatch(self, shares: ShareCheck | None) -> tuple[Outcome, VerdictReason, str] | None:
+        if shares is None or not shares.mismatch or self._analysis.sample_ratio_mismatch == "go_on":
+            return None
+        told = ", ".join(f"{name} {count} of {shares.expected[name]:.0f}" for name, count in shares.counts.items())
+        return (
+            "inconclusive",
+            VerdictReason.SAMPLE_RATIO,
+            f"arms have other shares of the subjects than planned: {told}",
+        )
+
+    def _silent(self) -> tuple[Outcome, VerdictReason, str] | None:
+        """No exchange of an arm for long; arms of no subjects are not waited for."""
+        began_s = self._progress.step_unix_s
+        for arm in self._watched:
+            heard_s = max((seen.last_unix_ns / 1e9 for seen in self._observed.arms if seen.name == arm), default=0.0)
+            silent_s = self._now_s - max(began_s, heard_s)
+            if silent_s > self._analysis.no_data_after_s:
+                return "inconclusive", VerdictReason.NO_DATA, f"arm `{arm}` had no exchange for {silent_s:.0f} s"
+        return None
+
+    def _unfinished(self, results: Sequence[MetricResult]) -> tuple[Outcome, VerdictReason, str] | None:
+        step = step_of(self._rollout, self._progress)
+        at_step_s = self._now_s - self._progress.step_unix_s
+        if at_step_s < step.minimum_s:
+            return "running", VerdictReason.TOO_EARLY, f"{at_step_s:.0f} s of {step.minimum_s:.0f} s"
+        missing = self._missing(results, step.minimum_samples)
+        if missing is None:
+            return None
+        reason, detail = missing
+        if at_step_s >= self._analysis.inconclusive_after_s:
+            return "inconclusive", VerdictReason.TIME_IS_UP, f"after {at_step_s:.0f} s still: {detail}"
+        return "running", reason, detail
+
+    def _missing(self, results: Sequence[MetricResult], minimum: int) -> tuple[VerdictReason, str] | None:
+        for arm in self._watched:
+            if self._samples[arm] < minimum:
+                return VerdictReason.TOO_FEW_SAMPLES, f"arm `{arm}` had {self._samples[arm]} of {minimum} exchanges"
+        for result in results:
+            if result.decision == "too_few":
+                subjects = f"{result.subjects:.0f} of {self._analysis.minimum_subjects} subjects"
+                return VerdictReason.TOO_FEW_SUBJECTS, f"{result.name} of arm `{result.arm}` has {subjects}"
+        if self._last_comparison():
+            for result in results:
+                if result.role == "goal" and result.decision != "no_worse":
+                    return VerdictReason.GOAL_UNDECIDED, f"it is not proven that {result.name} is no worse"
+        return None
+
+    def _last_comparison(self) -> bool:
+        """Whether no later step compares anything: goals have to be decided."""
+        rollout, before = self._rollout, self._progress.before
+        later = range(self._progress.step + 1, len(steps_of(rollout)))
+        return not any(reference_of(rollout) in shares_of(arms_at(rollout, step, before)) for step in later)
+
+
+def _sentence(result: MetricResult) -> str:
+    bound = result.upper if result.higher_is_better else result.lower
+    unit = " of the other arm's" if result.scale == "relative" else ""
+    return (
+        f"{result.name} of arm `{result.arm}` is {result.value:.4g} against {result.reference:.4g}:"
+        f" worse by at least {abs(bound or 0.0):.3g}{unit}, which is more than {result.margin:.3g}"
+    )

@@ -1,0 +1,201 @@
+"""What was seen of a rollout's arms, as it is read from its sums, and the statistics' view of it."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import fsum
+
+from podium.core.rollouts import ArmShare, Progress, Rollout
+from podium.delivery.analysis.measures import INDEX
+from podium.delivery.analysis.tally import CLUSTERS, COUNTS, Tally, span_us
+from podium.delivery.buckets import BASELINE, arms_at, steps_of
+from podium.delivery.statistics.sums import Sums
+
+__all__ = ["ArmSeen", "Cell", "Observed", "comparable", "observed_of", "reference_of", "run_us", "shares_of", "windows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A group of subjects at one backend, all spans together."""
+
+    arm: str
+    backend: str
+    cluster: int
+    totals: tuple[float, ...]  # as podium.delivery.analysis.tally lays them out
+
+
+@dataclass(frozen=True, slots=True)
+class ArmSeen:
+    """An arm in one span."""
+
+    name: str
+    span_us: int
+    step: int
+    version: str
+    first_unix_ns: int
+    last_unix_ns: int
+    counts: tuple[int, ...]  # podium.delivery.analysis.tally.COUNTS
+
+    @property
+    def exchanges(self) -> int:
+        """All of them, however they ended."""
+        return self.counts[0]
+
+    def told(self) -> dict[str, int]:
+        """The counts by name."""
+        return dict(zip(COUNTS, self.counts, strict=True))
+
+
+@dataclass(frozen=True)
+class Observed:
+    """All that a look at a rollout reads. `cells` are of the spans that may be taken together: see `comparable`."""
+
+    arms: tuple[ArmSeen, ...] = ()  # of all spans of the run
+    cells: tuple[Cell, ...] = ()
+
+    @cached_property
+    def backends(self) -> dict[str, tuple[str, ...]]:
+        """Each arm's backends."""
+        found: dict[str, set[str]] = {}
+        for cell in self.cells:
+            found.setdefault(cell.arm, set()).add(cell.backend)
+        return {arm: tuple(sorted(names - {""})) for arm, names in sorted(found.items())}
+
+    def sums(self, arm: str, measure: str, *, only: str | None = None, without: Collection[str] = frozenset()) -> Sums:
+        """What the statistics need of one measure: of all of an arm's backends, of one, or of all but some."""
+        at = 2 * INDEX[measure] + 1
+        rows = self._rows(arm, only, frozenset(without))
+        return _sums([(row[at], row[at + 1]) for row in rows if row[at + 1] > 0])
+
+    def exposures(self, arm: str) -> tuple[float, float]:
+        """How many there were, and the sum of squares of each subject's.
+
+        Groups are drawn by a hash: how their totals vary tells what their subjects' squares add up to.
+        """
+        totals = [row[0] for row in self._rows(arm, None, frozenset())]
+        whole = fsum(totals)
+        mean = whole / CLUSTERS
+        apart = fsum((one - mean) ** 2 for one in totals) + (CLUSTERS - len(totals)) * mean * mean
+        return whole, apart * CLUSTERS / (CLUSTERS - 1)
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, str | None, frozenset[str]], list[list[float]]]:
+        return {}
+
+    def _rows(self, arm: str, only: str | None, without: frozenset[str]) -> list[list[float]]:
+        key = (arm, only, without)
+        rows = self._known.get(key)
+        if rows is None:
+            wanted = (
+                cell
+                for cell in self.cells
+                if cell.arm == arm and cell.backend not in without and (only is None or cell.backend == only)
+            )
+            rows = self._known[key] = _by_cluster(wanted)
+        return rows
+
+
+def _by_cluster(cells: Iterable[Cell]) -> list[list[float]]:
+    found: dict[int, list[float]] = {}
+    for cell in cells:
+        row = found.get(cell.cluster)
+        if row is None:
+            found[cell.cluster] = list(cell.totals)
+        else:
+            found[cell.cluster] = [one + more for one, more in zip(row, cell.totals, strict=True)]
+    return [found[cluster] for cluster in sorted(found)]
+
+
+def _sums(pairs: Sequence[tuple[float, float]]) -> Sums:
+    """In two passes, which loses no digits."""
+    n = len(pairs)
+    if not n:
+        return Sums()
+    mean_y, mean_x = fsum(y for y, _ in pairs) / n, fsum(x for _, x in pairs) / n
+    apart = [(y - mean_y, x - mean_x) for y, x in pairs]
+    return Sums(
+        n,
+        mean_y,
+        mean_x,
+        yy=fsum(y * y for y, _ in apart),
+        xx=fsum(x * x for _, x in apart),
+        xy=fsum(y * x for y, x in apart),
+    )
+
+
+def observed_of(tally: Tally, steps: Mapping[int, int] | None = None) -> Observed:
+    """Of exchanges that were added up in memory: for simulations and tests. `steps`: of its spans."""
+    merged: dict[tuple[str, str, int], list[float]] = {}
+    for key, row in tally.cells.items():
+        place = (key.arm, key.backend, key.cluster)
+        known = merged.get(place)
+        merged[place] = list(row) if known is None else [one + more for one, more in zip(known, row, strict=True)]
+    arms = (
+        ArmSeen(
+            key.arm,
+            key.span_us,
+            (steps or {}).get(key.span_us, 0),
+            arm.version,
+            arm.first_unix_ns,
+            arm.last_unix_ns,
+            tuple(arm.counts),
+        )
+        for key, arm in sorted(tally.arms.items(), key=lambda item: item[0])
+    )
+    return Observed(tuple(arms), tuple(Cell(*place, tuple(row)) for place, row in sorted(merged.items())))
+
+
+def shares_of(arms: Iterable[ArmShare]) -> dict[str, int]:
+    """How many buckets each arm has."""
+    counts: dict[str, int] = {}
+    for share in arms:
+        counts[share.name] = counts.get(share.name, 0) + share.count
+    return {name: count for name, count in counts.items() if count}
+
+
+def reference_of(rollout: Rollout) -> str:
+    """The arm that the others are compared to."""
+    return rollout.arms[0].name if rollout.strategy == "ab" else BASELINE
+
+
+def run_us(progress: Progress) -> int:
+    """From which span on everything is of the run that goes on now."""
+    return span_us(progress.started_unix_s)
+
+
+def comparable(rollout: Rollout, progress: Progress, spans: Mapping[int, int]) -> tuple[int, ...]:
+    """The spans that may be taken together with the one of now, of those given with their steps.
+
+    Only those in which arms had the same shares of the subjects: else a day that was bad for everybody would be in one
+    arm more than in the other. (Taken together, that would be Simpson's paradox.)
+    """
+    now, began = span_us(progress.step_unix_s), run_us(progress)
+    wanted = _ratio(shares_of(progress.arms))
+    last = len(steps_of(rollout)) - 1
+    return tuple(
+        span
+        for span, step in sorted(spans.items())
+        if span == now
+        or (
+            began <= span < now
+            and step <= last
+            and _ratio(shares_of(arms_at(rollout, step, progress.before))) == wanted
+        )
+    )
+
+
+def windows(rollout: Rollout, before: str) -> int:
+    """How often the comparison begins anew, at least 1: each time spends its part of the false alarms."""
+    ratios = {
+        _ratio(shares) for step in range(len(steps_of(rollout))) if len(shares := _shares(rollout, step, before)) > 1
+    }
+    return max(1, len(ratios))
+
+
+def _shares(rollout: Rollout, step: int, before: str) -> dict[str, int]:
+    return shares_of(arms_at(rollout, step, before))
+
+
+def _ratio(shares: Mapping[str, int]) -> tuple[tuple[str, float], ...]:
+    whole = sum(shares.values())
+    return tuple((name, round(count / whole, 3)) for name, count in sorted(shares.items()))

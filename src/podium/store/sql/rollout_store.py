@@ -1,0 +1,258 @@
+"""What is kept of rollouts besides their declaration: sums of exchanges, opinions about them, evidence of decisions."""
+
+from collections.abc import Iterable, Mapping
+from math import exp
+from typing import Any
+
+from sqlalchemy import Select, delete, func, select
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from podium.core.clock import Clock, SystemClock
+from podium.core.errors import NotFound
+from podium.core.event import Event
+from podium.core.rollouts import Progress, Rollout
+from podium.delivery.analysis.compared import LOGARITHMS
+from podium.delivery.analysis.evidence import Bundle, Point, decode_bundle, encode_bundle
+from podium.delivery.analysis.measures import MEASURES, is_analysed
+from podium.delivery.analysis.observed import ArmSeen, Cell, Observed, comparable, run_us
+from podium.delivery.analysis.opinions import (
+    MEASURE_OF,
+    Feedback,
+    FeedbackKind,
+    Judgement,
+    Received,
+    meant_by,
+    opinions_of,
+)
+from podium.delivery.analysis.report import quantiles_of
+from podium.delivery.analysis.tally import COUNTS, Tally, span_of
+from podium.store.sql.database import Database
+from podium.store.sql.ledger import find_statements
+from podium.store.sql.rollout_sums import add_tally, spans_of
+from podium.store.sql.rollout_tables import (
+    SUM_COLUMNS,
+    evidence,
+    feedback,
+    judgements,
+    rollout_arms,
+    rollout_cells,
+    rollout_minutes,
+    rollout_times,
+)
+from podium.store.sql.rows import event_of
+from podium.store.sql.tables import exchanges
+
+__all__ = ["SqlRolloutStore"]
+
+_MOST_POINTS = 200  # of an arm's timeline
+_MINUTE_S = 60
+_SAME_ID = 20  # exchanges with one request id that are looked through for the one that is meant
+
+
+class SqlRolloutStore:
+    """Reads what the ledger's loads add up; keeps feedback, judgements and evidence."""
+
+    def __init__(self, database: Database, clock: Clock | None = None) -> None:
+        self._database = database
+        self._clock = clock or SystemClock()
+
+    async def observe(self, name: str, rollout: Rollout, progress: Progress) -> Observed:
+        """What was seen in the run that goes on; a few thousand rows, however many exchanges there were."""
+        of = rollout_arms.c
+        statement = (
+            select(rollout_arms).where(of.rollout == name, of.span_us >= run_us(progress)).order_by(of.span_us, of.arm)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(statement)).mappings().all()
+            arms = tuple(
+                ArmSeen(
+                    row["arm"],
+                    row["span_us"],
+                    row["step"],
+                    row["version"],
+                    row["first_unix_ns"],
+                    row["last_unix_ns"],
+                    tuple(row[count] for count in COUNTS),
+                )
+                for row in rows
+            )
+            spans = comparable(rollout, progress, {arm.span_us: arm.step for arm in arms})
+            found = await connection.execute(_cells(name, spans)) if spans else ()
+            cells = tuple(Cell(row[0], row[1], row[2], tuple(row[3:])) for row in found)
+        return Observed(arms, cells)
+
+    async def timeline(self, name: str, progress: Progress) -> tuple[Point, ...]:
+        """The course of the run: at most 200 stretches of whole minutes."""
+        of = rollout_minutes.c
+        mine = (of.rollout == name) & (of.span_us >= run_us(progress))
+        async with self._database.read() as connection:
+            ends = (
+                await connection.execute(select(func.min(of.minute_unix_s), func.max(of.minute_unix_s)).where(mine))
+            ).one()
+            if ends[0] is None:
+                return ()
+            minutes = (ends[1] - ends[0]) // _MINUTE_S + 1
+            width_s = _MINUTE_S * -(-minutes // _MOST_POINTS)
+            begin = (of.minute_unix_s - (of.minute_unix_s - ends[0]) % width_s).label("begin")
+            sums = [func.sum(of[column]) for column in SUM_COLUMNS]
+            statement = select(begin, of.arm, *sums).where(mine).group_by("begin", of.arm).order_by("begin", of.arm)
+            rows = (await connection.execute(statement)).all()
+        return tuple(
+            Point(unix_s=int(row[0]), arm=row[1], exchanges=round(row[2]), measures=_means(row[3:])) for row in rows
+        )
+
+    async def quantiles(self, name: str, progress: Progress) -> dict[str, dict[str, dict[str, float]]]:
+        """Of times of the run, by arm and measure: p50, p95 and p99 in milliseconds."""
+        of = rollout_times.c
+        statement = (
+            select(of.arm, of.measure, of.bucket, func.sum(of.exchanges))
+            .where(of.rollout == name, of.span_us >= run_us(progress))
+            .group_by(of.arm, of.measure, of.bucket)
+        )
+        buckets: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        async with self._database.read() as connection:
+            for arm, measure, bucket, count in await connection.execute(statement):
+                buckets.setdefault((arm, measure), []).append((bucket, int(count)))
+        told: dict[str, dict[str, dict[str, float]]] = {}
+        for (arm, measure), counted in sorted(buckets.items()):
+            told.setdefault(arm, {})[measure] = quantiles_of(counted)
+        return told
+
+    async def give_feedback(self, given: Feedback, *, tenant: str, key_id: str) -> Received:
+        """Keep what a user says of an exchange of this tenant, and count for its arm what was not said before.
+
+        InvalidRequest: it says nothing. NotFound: no exchange of the tenant has the request id, or not yet: it is in
+        the ledger about a second after its end.
+        """
+        opinions = opinions_of(given)
+        async with self._database.write() as connection:
+            event = await self._meant(connection, given.request_id, tenant)
+            counted: list[FeedbackKind] = []
+            for kind, value, comment in opinions:
+                row = {
+                    "exchange_id": event.id,
+                    "kind": kind,
+                    "tenant": tenant,
+                    "key_id": key_id,
+                    "value": value,
+                    "comment": comment,
+                    "created_unix_s": self._now_s(),
+                }
+                if await self._insert(connection, feedback, row):
+                    counted.append(kind)
+            values = {
+                MEASURE_OF[one.kind]: one.value for one in opinions if one.kind in counted and one.kind in MEASURE_OF
+            }
+            await _count(connection, event, values)
+        return Received(counted=tuple(counted), repeated=tuple(one.kind for one in opinions if one.kind not in counted))
+
+    async def _meant(self, connection: AsyncConnection, request_id: str, tenant: str) -> Event:
+        found: dict[bytes, Event] = {}
+        for statement in find_statements(request_id, tenant, None, _SAME_ID, sqlite=self._database.is_sqlite):
+            rows = (await connection.execute(statement)).mappings()
+            found |= {event.id: event for event in map(event_of, rows)}
+        event = meant_by(tuple(found[one] for one in sorted(found, reverse=True)))
+        if event is None:
+            raise NotFound("No exchange of yours has this request id, or it is not known yet.")
+        return event
+
+    async def judged(self, judgement: Judgement) -> bool:
+        """Keep what a judge says, and count it for the arm; False when the exchange was judged before.
+
+        NotFound: there is no such exchange in the ledger.
+        """
+        async with self._database.write() as connection:
+            statement = select(exchanges).where(exchanges.c.id == judgement.exchange_id)
+            row = (await connection.execute(statement)).mappings().first()
+            if row is None:
+                raise NotFound("There is no such exchange in the ledger.")
+            values = {
+                "exchange_id": judgement.exchange_id,
+                "judge": judgement.judge,
+                "score_first": judgement.score_first,
+                "score_second": judgement.score_second,
+                "created_unix_s": self._now_s(),
+            }
+            if not await self._insert(connection, judgements, values):
+                return False
+            await _count(connection, event_of(row), {"judge_score": judgement.score})
+            return True
+
+    async def keep_evidence(self, bundle: Bundle) -> str:
+        """Keep it for good; returns its id. The same bundle twice is kept once."""
+        key, body = encode_bundle(bundle)
+        row = {"id": key, "rollout": bundle.name, "created_unix_s": bundle.decided_unix_s, "body": body}
+        async with self._database.write() as connection:
+            await self._insert(connection, evidence, row)
+        return key
+
+    async def evidence(self, key: str) -> Bundle | None:
+        """A bundle by its id."""
+        async with self._database.read() as connection:
+            body = await connection.scalar(select(evidence.c.body).where(evidence.c.id == key))
+        return None if body is None else decode_bundle(body)
+
+    async def evidence_of(self, name: str, *, limit: int = 50) -> tuple[tuple[str, float], ...]:
+        """Ids and times of a rollout's evidence, newest first."""
+        of = evidence.c
+        statement = (
+            select(of.id, of.created_unix_s)
+            .where(of.rollout == name)
+            .order_by(of.created_unix_s.desc(), of.id)
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            return tuple((row.id, row.created_unix_s) for row in await connection.execute(statement))
+
+    async def forget_sums(self, name: str, before_us: int) -> None:
+        """Remove the sums of spans that began before this; evidence and opinions stay."""
+        async with self._database.write() as connection:
+            for table in (rollout_cells, rollout_minutes, rollout_arms, rollout_times):
+                await connection.execute(delete(table).where(table.c.rollout == name, table.c.span_us < before_us))
+
+    async def _insert(self, connection: AsyncConnection, table: Any, row: Mapping[str, object]) -> bool:
+        """Whether the row is new."""
+        made = sqlite_insert(table) if self._database.is_sqlite else postgres_insert(table)
+        done = await connection.execute(made.values(**row).on_conflict_do_nothing())
+        return done.rowcount > 0
+
+    def _now_s(self) -> float:
+        return self._clock.unix_ns() / 1e9
+
+
+async def _count(connection: AsyncConnection, event: Event, values: dict[str, float]) -> None:
+    """Add opinions to the sums of the exchange's arm, when it has one."""
+    if not values or not is_analysed(event):
+        return
+    spans = await spans_of(connection, {event.rollout})
+    span = span_of(event.started_unix_ns, spans[event.rollout].starts_us)
+    if span is None:
+        return
+    tally = Tally()
+    for measure, value in values.items():
+        tally.add_opinion(event, span, measure, value)
+    await add_tally(connection, tally, spans)
+
+
+def _cells(name: str, spans: Iterable[int]) -> Select[Any]:
+    of = rollout_cells.c
+    keys = (of.arm, of.backend, of.cluster)
+    return (
+        select(*keys, *(func.sum(of[column]) for column in SUM_COLUMNS))
+        .where(of.rollout == name, of.span_us.in_(tuple(spans)))
+        .group_by(*keys)
+        .order_by(*keys)
+    )
+
+
+def _means(totals: Iterable[float]) -> dict[str, float]:
+    """Each measure's mean, in its own unit, of those that anything is known of."""
+    pairs = list(totals)
+    told = {}
+    for number, measure in enumerate(MEASURES):
+        y, x = pairs[2 * number], pairs[2 * number + 1]
+        if x > 0:
+            told[measure] = exp(y / x) if measure in LOGARITHMS else y / x
+    return told
