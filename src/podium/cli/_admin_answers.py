@@ -6,6 +6,7 @@ import msgspec
 
 from podium.control.flag_report import FlagEvaluation, FlagReport, FlagState
 from podium.control.ports import UsageRow
+from podium.control.rollouts.views import RolloutView
 from podium.control.standings import StandingsReport
 from podium.control.usage import UsageReport
 from podium.core.standings import BudgetStanding, LimitStanding, Standings
@@ -29,6 +30,8 @@ __all__ = [
     "ResourceList",
     "RevisionList",
     "RevisionView",
+    "RolloutList",
+    "RolloutView",
     "Standings",
     "StandingsReport",
     "UsageReport",
@@ -59,6 +62,12 @@ class RevisionList(msgspec.Struct, frozen=True, kw_only=True):
 
     revisions: tuple[RevisionView, ...]
     next_before: int | None
+
+
+class RolloutList(msgspec.Struct, frozen=True, kw_only=True):
+    """Declared rollouts, by name."""
+
+    rollouts: tuple[RolloutView, ...]
 
 
 class KeyList(msgspec.Struct, frozen=True, kw_only=True):

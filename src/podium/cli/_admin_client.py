@@ -78,6 +78,18 @@ class AdminClient:
         """Take a revision back."""
         return self._call("POST", f"/revisions/{number}/undo", answers.RevisionView, query={"message": message})
 
+    def rollouts(self) -> answers.RolloutList:
+        """All rollouts."""
+        return self._call("GET", "/rollouts", answers.RolloutList)
+
+    def rollout(self, name: str) -> answers.RolloutView:
+        """One rollout."""
+        return self._call("GET", _rollout(name), answers.RolloutView)
+
+    def move_rollout(self, name: str, command: str, query: dict[str, Any]) -> answers.RolloutView:
+        """`start`, `pause`, ...: where the rollout stands then."""
+        return self._call("POST", f"{_rollout(name)}/{command}", answers.RolloutView, query=query)
+
     def create_key(self, new: NewKey) -> answers.CreatedKey:
         """Create a key."""
         return self._call("POST", "/keys", answers.CreatedKey, json=new)
@@ -159,6 +171,10 @@ class AdminClient:
 
 def _resource(kind: Kind, name: str) -> str:
     return f"/resources/{kind}/{quote(name, safe='/:@')}"
+
+
+def _rollout(name: str) -> str:
+    return f"/rollouts/{quote(name, safe=':@')}"
 
 
 def _key(key_id: str) -> str:

@@ -17,6 +17,7 @@ COMMANDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("processes", ("up", "gateway", "control", "worker")),
     ("resources", ("apply", "diff", "get", "delete", "export")),
     ("revisions", ("history", "undo")),
+    ("rollout", ("rollout",)),
     ("keys", ("keys",)),
     ("usage", ("usage",)),
     ("exchanges", ("exchanges",)),

@@ -19,6 +19,11 @@ from podium.control.loader import JournalReader, Loader, LoaderStatus
 from podium.control.operators import Operators
 from podium.control.ports import KeyStore, LeaderLease, Ledger, ResourceStore
 from podium.control.resources import Resources
+from podium.control.rollouts.loop import RolloutLoop
+from podium.control.rollouts.own_key import own_entries
+from podium.control.rollouts.ports import Analyst, RolloutGateways
+from podium.control.rollouts.standing import Standings
+from podium.control.rollouts.use import Rollouts
 from podium.control.settings import ControlSettings
 from podium.control.snapshots import SnapshotPublisher, Snapshots, SnapshotStatus
 from podium.control.standings import GatewayAsker, SharedStandings, StandingsUse
@@ -27,7 +32,7 @@ from podium.core.clock import Clock, SystemClock
 from podium.core.errors import PodiumError
 from podium.economics.budgets.values import Crossing
 
-__all__ = ["Budgeting", "ControlPlane", "PlaneStatus"]
+__all__ = ["Budgeting", "ControlPlane", "PlaneStatus", "RollingOut"]
 
 _PROBE_TIMEOUT_S = 2.0
 
@@ -57,6 +62,14 @@ class Budgeting:
     told: Callable[[Sequence[Crossing]], None]  # hears of soft marks that a repair reaches
 
 
+@dataclass(frozen=True, slots=True)
+class RollingOut:
+    """What the loop over rollouts needs; without it operators move them by hand."""
+
+    analyst: Analyst
+    gateways: RolloutGateways
+
+
 class ControlPlane:
     """Groups the use cases; runs the loader, and while this process leads the publisher.
 
@@ -79,14 +92,34 @@ class ControlPlane:
         budgeting: Budgeting | None = None,
         gateways: GatewayAsker | None = None,
         shared: SharedStandings | None = None,
+        rolling_out: RollingOut | None = None,
     ) -> None:
         """`shared`: the store that gateways share limits and budgets in; None: each counts for itself."""
         settings = settings or ControlSettings()
         self.clock = clock or SystemClock()
-        self.snapshots = Snapshots(resource_store, key_store, publisher, self.clock, poll_s=settings.poll_s)
+        self.snapshots = Snapshots(
+            resource_store,
+            key_store,
+            publisher,
+            self.clock,
+            poll_s=settings.poll_s,
+            own_keys=lambda declared: own_entries(pepper, declared),
+        )
         self.operators = Operators(key_store, pepper, self.clock)
         self.resources = Resources(resource_store, key_store, self.clock, changed=self.snapshots.changed)
         self.keys = Keys(key_store, resource_store, pepper, self.clock, changed=self._key_changed)
+        rollouts = Standings(resource_store, changed=self.snapshots.changed)
+        loop = None
+        if rolling_out is not None:
+            loop = RolloutLoop(
+                rollouts,
+                self.clock,
+                analyst=rolling_out.analyst,
+                gateways=rolling_out.gateways,
+                tick_s=settings.rollout_tick_s,
+                prepare_s=settings.rollout_prepare_s,
+            )
+        self.rollouts = Rollouts(rollouts, self.clock, verdict=loop.verdict if loop is not None else lambda _: None)
         self.usage = Usage(ledger)
         self.exchanges = Exchanges(ledger)
         self.loader = Loader(
@@ -101,6 +134,8 @@ class ControlPlane:
         spending = LedgerSpending(ledger, self.loader, self.clock)
         self.repair: BudgetRepair | None = None
         duties: list[Duty] = [self.snapshots.run]
+        if loop is not None:
+            duties.append(loop.run)
         if shared is not None and budgeting is not None:
             self.repair = BudgetRepair(
                 shared.budgets,

@@ -64,3 +64,19 @@ class ControlSettings:
             "maximum": 3600.0,
         },
     )
+    rollout_tick_s: float = field(
+        default=1.0,
+        metadata={
+            "help": "How often the leader looks at rollouts that are under way.",
+            "minimum": 0.05,
+            "maximum": 60.0,
+        },
+    )
+    rollout_prepare_s: float = field(
+        default=300.0,
+        metadata={
+            "help": "How long a candidate may take until it answers; after that its rollout has failed.",
+            "minimum": 1.0,
+            "maximum": 86_400.0,
+        },
+    )

@@ -1,7 +1,7 @@
 """Compiles what is declared, and the keys, into the snapshot that gateways serve from; publishes it when it moved."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -44,9 +44,13 @@ class SnapshotStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compile_snapshot(
-    revision: int, now_unix_s: float, resources: Iterable[Resource], keys: Iterable[ApiKeyRecord]
+    revision: int,
+    now_unix_s: float,
+    resources: Iterable[Resource],
+    keys: Iterable[ApiKeyRecord],
+    own_keys: Iterable[KeyEntry] = (),
 ) -> Snapshot:
-    """The snapshot of a state. Keys that ended more than a day ago are left out."""
+    """The snapshot of a state. Keys that ended more than a day ago are left out. `own_keys`: of Podium itself."""
     specs: dict[Kind, dict[str, Any]] = {}
     for resource in resources:
         specs.setdefault(resource.kind, {})[resource.name] = resource.spec
@@ -54,7 +58,10 @@ def compile_snapshot(
     return Snapshot(
         revision=revision,
         published_unix_s=now_unix_s,
-        keys=tuple(_with_live_secrets(entry, now_unix_s) for entry in entries if not _long_over(entry, now_unix_s)),
+        keys=(
+            *(_with_live_secrets(entry, now_unix_s) for entry in entries if not _long_over(entry, now_unix_s)),
+            *own_keys,
+        ),
         tenants=specs.get("Tenant", {}),
         providers=specs.get("Provider", {}),
         versions=specs.get("Version", {}),
@@ -79,7 +86,10 @@ class Snapshots:
         clock: Clock,
         *,
         poll_s: float = 0.5,
+        own_keys: Callable[[Sequence[Resource]], Sequence[KeyEntry]] = lambda _: (),
     ) -> None:
+        """`own_keys`: those of Podium itself, that are in no store; by what is declared."""
+        self._own_keys = own_keys
         self._resources = resources
         self._keys = keys
         self._publisher = publisher
@@ -131,14 +141,14 @@ class Snapshots:
         keys = await self._keys.all()
         # Both numbers only grow and outlive every process, so that a lost file does not send the count back.
         revision = max(await self._publisher.last_revision() + 1, sum(moved))
-        snapshot = compile_snapshot(revision, self._clock.unix_ns() / 1e9, resources, keys)
+        snapshot = compile_snapshot(revision, self._clock.unix_ns() / 1e9, resources, keys, self._own_keys(resources))
         await self._publisher.publish(snapshot)
         self._status = SnapshotStatus(
             revision=revision,
             published_unix_s=snapshot.published_unix_s,
             resource_revision=moved[0],
             key_change_number=moved[1],
-            keys=len(snapshot.keys),
+            keys=len(keys),
             models=len(snapshot.models),
         )
         _log.info("snapshot published", revision=revision, resource_revision=moved[0], keys=len(snapshot.keys))

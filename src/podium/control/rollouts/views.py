@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from podium.control.rollouts.standing import Standing
 from podium.core.rollouts import BUCKETS, Phase, RolloutStrategy
+from podium.delivery.buckets import steps_of
 
 __all__ = ["ArmView", "RolloutView", "VerdictView", "view_of"]
 
@@ -65,7 +66,7 @@ class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
 def view_of(standing: Standing, verdict: VerdictView | None = None) -> RolloutView:
     """What people are shown of it."""
     rollout, progress = standing.rollout, standing.progress
-    steps = len(rollout.steps)
+    steps = len(steps_of(rollout))
     if progress is None:
         return RolloutView(
             name=standing.name,

@@ -11,7 +11,7 @@ from litestar.openapi.spec import SecurityRequirement
 
 from podium import __version__
 from podium.control.plane import ControlPlane
-from podium.web.admin import exchanges, flags, keys, openapi, resources, revisions, standings, state, usage
+from podium.web.admin import exchanges, flags, keys, openapi, resources, revisions, rollouts, standings, state, usage
 from podium.web.admin.auth import author, require_operator
 from podium.web.admin.errors import exception_handlers
 from podium.web.admin.request import AdminRequest
@@ -43,6 +43,7 @@ def build_admin_app(
         route_handlers=[
             *resources.HANDLERS,
             *revisions.HANDLERS,
+            *rollouts.HANDLERS,
             *keys.HANDLERS,
             *usage.HANDLERS,
             *exchanges.HANDLERS,

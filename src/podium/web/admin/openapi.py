@@ -77,6 +77,7 @@ def config(version: str) -> OpenAPIConfig:
         tags=[
             Tag("resources", "What is declared: tenants, providers, versions, models, limits, prices."),
             Tag("revisions", "Who changed what, when, and the way back."),
+            Tag("rollouts", "New versions on their way to users, and back."),
             Tag("keys", "API keys."),
             Tag("usage", "Sums over finished exchanges."),
             Tag("exchanges", "Finished exchanges, one by one."),
