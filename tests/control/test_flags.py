@@ -1,3 +1,4 @@
+from podium.control.changes import field_changes
 from podium.control.documents import parse_documents
 from podium.control.flags import check_flags
 from podium.control.validation import check_change
@@ -70,3 +71,15 @@ def test_there_are_not_too_many_flags():
 
     assert [one.message for one in check_flags({}, many)] == [f"more than {MAX_FLAGS} flags"]
     assert list(check_flags(many, dict(list(many.items())[1:]))) == []
+
+
+async def test_a_flag_of_json_is_changed_and_taken_back_by_key_path(resources):
+    text = "{kind: Flag, name: a, spec: {type: json, variants: {off: {size: 1.0, words: [x, null]}}}}"
+    await resources.apply(parse_documents(text), author="alice")
+    changed = await resources.apply(parse_documents(text.replace("1.0", "1").replace("x,", "y,")), author="bob")
+
+    paths = [one.path for one in field_changes(changed.plan.changes[0])]
+    assert paths == ["spec.variants.off.size", "spec.variants.off.words"]
+    await resources.undo(changed.revision.number, author="carol")
+    value = (await resources.get("Flag", "a")).spec.variants["off"]
+    assert (repr(value["size"]), value["words"]) == ("1.0", ["x", None])

@@ -330,6 +330,7 @@ def _register_gauges(metrics: GatewayMetrics, gateway: Gateway, settings: Teleme
             queued=lambda: gateway.providers.waiting_calls,
             workers_up=lambda: gateway.watch.up,
             flag_evaluations=gateway.flight.flag_counts.totals,
+            flag_requests=gateway.flight.flag_counts.requests,
         ),
     )
     FleetGauges(gateway.pools, SystemClock(), max_series=settings.metrics_max_series).register(metrics)

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from podium.cli._command import add, examples, group
@@ -98,6 +97,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Show what a flag gives in a context, and why. This is not counted as use."""
+    import msgspec  # noqa: PLC0415 - only where used
+
     from podium.cli._admin_client import AdminClient  # noqa: PLC0415 - only where used
 
     attributes = dict(map(_attribute, context or ()))
@@ -121,10 +122,12 @@ def stale(
     as_json: AsJson = False,
 ) -> None:
     """List flags that should be looked at, and why."""
+    from msgspec.structs import replace  # noqa: PLC0415 - only where used
+
     report = _report(control)
     found = [one for one in report.flags if one.stale]
     if as_json:
-        print_json(msgspec.structs.replace(report, flags=tuple(found)))
+        print_json(replace(report, flags=tuple(found)))
     else:
         rows = [(one.name, one.owner, _sentences(one), _when(one.changed_unix_s)) for one in found]
         print_table(("flag", "owner", "why", "changed"), rows, empty="No flag is stale.")
@@ -170,6 +173,8 @@ def _say_source(report: "FlagReport") -> None:
 
 
 def _attribute(text: str) -> tuple[str, object]:
+    import msgspec  # noqa: PLC0415 - only where used
+
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise OperatorError(f"--context: {text!r} is not of the form NAME=VALUE.")

@@ -16,6 +16,7 @@ class FlagCounts:
 
     def __init__(self, unix_s: float) -> None:
         self.since_unix_s = unix_s
+        self._requests: dict[int, int] = {}
         self._counts: dict[tuple[str, str, FlagAsker], int] = {}
         self._last_unix_s: dict[tuple[str, str, FlagAsker], float] = {}
 
@@ -27,6 +28,14 @@ class FlagCounts:
             key = OTHER, "", asker
         counts[key] = counts.get(key, 0) + 1
         self._last_unix_s[key] = unix_s
+
+    def request(self, status: int) -> None:
+        """Take note of one answer to a client."""
+        self._requests[status] = self._requests.get(status, 0) + 1
+
+    def requests(self) -> dict[tuple[str, ...], float]:
+        """Answers to clients by their status."""
+        return {(str(status),): float(count) for status, count in self._requests.items()}
 
     def asked_again(self, flags: Iterable[str], unix_s: float) -> None:
         """Somebody asked for all of these, and has what they give already."""

@@ -49,7 +49,7 @@ class FlagReads:
     ) -> None:
         """`requests_per_s` of each key, in this process; `subjects`: keys that are counted by themselves."""
         self._worlds = worlds
-        self._counts = counts
+        self.counts = counts
         self._clock = clock
         self._pepper = pepper
         self._most = requests_per_s
@@ -86,11 +86,11 @@ class FlagReads:
 
     def count(self, flag: str, evaluation: Evaluation, unix_s: float, *, alone: bool) -> None:
         """Take note of an evaluation."""
-        self._counts.count(flag, evaluation, "ofrep" if alone else "ofrep_all", unix_s)
+        self.counts.count(flag, evaluation, "ofrep" if alone else "ofrep_all", unix_s)
 
     def counted_again(self, flags: tuple[str, ...], unix_s: float) -> None:
         """Take note that somebody asked for all of these, and nothing has changed for him."""
-        self._counts.asked_again(flags, unix_s)
+        self.counts.asked_again(flags, unix_s)
 
     def readable(self, world: World, tenant: str) -> tuple[str, ...]:
         """The flags that a tenant's keys may read, by name."""

@@ -22,6 +22,7 @@ class GatewayReadings:
     queued: Callable[[], int] | None = None
     workers_up: Callable[[], Mapping[str, bool]] | None = None
     flag_evaluations: Callable[[], Values] | None = None  # by flag, variant and asker
+    flag_requests: Callable[[], Values] | None = None  # by status
 
 
 def register_gateway_gauges(metrics: ProcessMetrics, read: GatewayReadings) -> None:
@@ -48,6 +49,10 @@ def register_gateway_gauges(metrics: ProcessMetrics, read: GatewayReadings) -> N
             "Evaluations of flags; variant empty: an error.",
             ("flag", "variant", "asker"),
             read.flag_evaluations,
+        )
+    if read.flag_requests is not None:
+        metrics.labelled_counter(
+            "podium_flag_requests_total", "Answers to clients that ask for flags.", ("status",), read.flag_requests
         )
     if read.workers_up is not None:
         metrics.labelled_gauge(

@@ -215,3 +215,14 @@ def test_a_type_that_was_asked_for_is_looked_at_before_rules(flags, wanted):
     known = flags(beta={"type": "boolean", "rules": [{"split": {"on": 100}}]})
 
     assert known.evaluate("beta", {}, wanted).error is ErrorCode.TYPE_MISMATCH
+
+
+def test_only_what_is_asked_for_is_made_ready_however_many_flags_there_are(flags):
+    rules = [{"when": [{"attribute": "tier", "in": ["gold"]}], "variant": "on"}, {"split": {"on": 25, "off": 75}}]
+    known = flags(**{f"f{number}": {"type": "boolean", "rules": rules} for number in range(1000)})
+
+    for _ in range(2):
+        for name in ("f1", "f500", "f999"):
+            assert known.evaluate(name, {"tier": "gold"}).value is True
+
+    assert set(known._compiled) == {"f1", "f500", "f999"}

@@ -187,6 +187,7 @@ async def test_evaluations_are_counted_by_flag_variant_and_who_asks(asking):
         }
         before = {(one.flag, one.asker): one.last_unix_s for one in counts.uses()}
         assert (await ask.all(**{"if-none-match": etag})).status_code == 304
+        assert counts.requests() == {("200",): 3, ("400",): 1, ("404",): 2, ("304",): 1}
         after = {(one.flag, one.asker): one.last_unix_s for one in counts.uses()}
     assert after["beta", "ofrep_all"] > before["beta", "ofrep_all"]
     assert after["beta", "ofrep"] == before["beta", "ofrep"]

@@ -42,14 +42,14 @@ class OfrepPaths:
         try:
             await self._answer(message)
         except PodiumError as error:
-            message.send(error.status, _error_headers(error), error_details(error.message))
+            self._send(message, error.status, _error_headers(error), error_details(error.message))
 
     async def _answer(self, message: Message) -> None:
         path, method = message.path.removesuffix(b"/"), message.method
         if path == _CONFIGURATION:
             _check_method(method, b"GET")
             self._reader(message)
-            message.send(200, _JSON, CONFIGURATION)
+            self._send(message, 200, _JSON, CONFIGURATION)
         elif path == _FLAGS or path.startswith(_FLAGS + b"/"):
             _check_method(method, b"POST")
             await self._evaluate(message, self._reader(message), path[len(_FLAGS) + 1 :])
@@ -64,19 +64,23 @@ class OfrepPaths:
         try:
             attributes = read_context(body)
         except PodiumError as error:
-            message.send(400, _JSON, failure_answer(key, error))
+            self._send(message, 400, _JSON, failure_answer(key, error))
             return
         if key is not None:
             found = reader.one(key, attributes)
-            message.send(status_of(found), _JSON, one_answer(key, found))
+            self._send(message, status_of(found), _JSON, one_answer(key, found))
             return
         known = frozenset(_ETAGS.findall(message.headers.get(b"if-none-match", b"")))
         readings = reader.all(attributes, known)
         headers = _JSON + b'etag: "%b"\r\n' % readings.tag
         if readings.known:
-            message.send(304, headers, b"")
+            self._send(message, 304, headers, b"")
         else:
-            message.send(200, headers, all_answers(readings.flags))
+            self._send(message, 200, headers, all_answers(readings.flags))
+
+    def _send(self, message: Message, status: int, headers: bytes, body: bytes) -> None:
+        self._reads.counts.request(status)
+        message.send(status, headers, body)
 
     def _reader(self, message: Message) -> FlagReader:
         headers = message.headers
