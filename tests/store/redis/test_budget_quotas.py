@@ -4,6 +4,7 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from podium.app.shared import open_shared
 from podium.economics.budgets.repair import LedgerReading, compare
 from podium.economics.budgets.values import Charge, Cost, Refusal, RefusalCause, Reservation
 from podium.store.redis.budget_quotas import KEEP_S, USE_S
+from podium.store.redis.budget_words import SliceCode
 from podium.store.redis.errors import StoreTrouble, StoreUnavailable
 from podium.store.redis.settings import RedisSettings
 from podium.testing.budget_conformance import make_charge
@@ -218,6 +220,36 @@ async def test_a_slice_that_is_not_used_is_given_back(open_house, server):
 
     assert await house.sums() == (spent, 0, 0)
     assert not house.quotas().busy
+    account = await house.gateways[0].client.send("GET", f"{{podium}}:budget1:account:{MONEY.key}")
+    assert msgspec.msgpack.decode(account)["ahead"] == 0
+
+
+async def test_a_slice_is_not_used_long_after_it_was_heard_of(open_house, server):
+    house = await open_house(server)
+    await house.warm_up()
+    for _ in range(20):
+        house.release(0, (await house.reserve(0, 10))[0])
+    house.clock.advance(USE_S)
+
+    assert [(await house.reserve(0, 10))[1] for _ in range(2)] == [False, True]
+
+
+async def test_what_becomes_free_is_not_kept_beyond_what_is_wanted(open_house, server):
+    house = await open_house(server)
+    await house.warm_up()
+    numbers = []
+    while len(numbers) < 100:
+        number, quick = await house.reserve(0, 10)
+        if quick:
+            numbers.append(number)
+        else:
+            house.release(0, number)
+        await house.pass_time(0.02)
+    for number in numbers:
+        house.release(0, number)
+
+    (one,) = house.quotas()._slices
+    assert (one.out, one.ahead <= one.aim < 1000) == (0, True)
 
 
 async def test_an_end_counts_once_however_often_and_late_it_comes(open_house, server):
@@ -260,8 +292,10 @@ async def test_who_is_refused_is_not_refused_for_what_this_gateway_holds_itself(
     refused, _ = await house.reserve(0, MONEY.rule.amount - spent + 1)
     number, _ = await house.reserve(0, MONEY.rule.amount - spent)
 
-    assert (refused.cause, number) == (RefusalCause.SPENT, refused and number)
+    assert refused.cause is RefusalCause.SPENT
     assert await house.sums() == (spent, MONEY.rule.amount - spent, 1)
+    house.release(0, number)
+    assert not any([(await house.reserve(0, 10))[1] for _ in range(9)]), "taken ahead again at once"
 
 
 async def test_who_is_refused_for_what_another_gateway_holds_has_it_when_he_comes_again(open_house, server):
@@ -271,10 +305,13 @@ async def test_who_is_refused_for_what_another_gateway_holds_has_it_when_he_come
 
     refused, _ = await house.reserve(1, MONEY.rule.amount - spent)
     assert (refused.cause, refused.retry_after_s) == (RefusalCause.IN_FLIGHT, 1.0)
-    for _ in range(round(1 / KEEP_S)):  # the other one goes on; it needs no slice for that
-        number, _ = await house.reserve(0, 0)
-        house.settle(0, number, 0)
+    for _ in range(round(1 / KEEP_S)):  # the other one goes on
+        for _ in range(4):
+            number, _ = await house.reserve(0, 10)
+            house.release(0, number)
         await house.pass_time(KEEP_S)
+    await eventually(lambda: not house.gateways[0].budgets.outbox)
+    assert (await house.sums())[1] == 0
     number, _ = await house.reserve(1, MONEY.rule.amount - spent)
 
     assert isinstance(number, int)
@@ -372,6 +409,46 @@ async def test_what_a_server_reads_after_a_slice_has_ended_holds_nothing(open_ho
         await keep(*late)
 
     assert await house.sums() == (spent, 0, 0)
+
+
+async def test_what_a_server_reads_late_is_older_than_what_it_knows(open_house, server, monkeypatch):
+    house = await open_house(server)
+    store = house.gateways[0].shared.store
+    keep, sent = store.keep, []
+
+    def overheard(_, *words):
+        sent.append(words)
+        return keep(*words)
+
+    monkeypatch.setattr(type(store), "keep", overheard)
+    spent = await house.warm_up()
+    number, _ = await house.reserve(0, 10)
+    await house.pass_time(KEEP_S)
+    before = await house.sums()
+    late = [await keep(*words) for words in sent[:-1]]
+
+    assert {one.code for (one,) in late} == {SliceCode.OLD}
+    assert await house.sums() == before
+    house.settle(0, number, 10)
+    await house.told()
+    assert await house.sums() == (spent + 10, 0, 0)
+
+
+async def test_what_could_not_be_told_is_told_soon(open_house, server):
+    house = await open_house(server)
+    spent = await house.warm_up()
+    numbers = [(await house.reserve(0, 10))[0] for _ in range(2)]
+    for _ in range(4):
+        await house.pass_time(USE_S)
+    quotas = house.quotas()
+    quotas._store = Flaky(quotas._store)
+    quotas._store.trouble = "mute"
+    house.settle(0, numbers[0], 4)
+    await house.pass_time(KEEP_S)
+    assert await house.sums() == (spent, 20, 1)
+    await house.pass_time(KEEP_S)
+
+    assert await house.sums() == (spent + 4, 10, 1)
 
 
 async def test_without_the_store_slices_are_not_used_and_their_ends_are_told_when_it_is_back(own_server, open_house):
@@ -519,6 +596,22 @@ async def test_what_a_lost_gateway_did_not_tell_is_mended(open_house, server):
     assert await mend(house, mark_ns, 41 * 10 + 30) == (True,)
     await house.told()
     assert await house.sums() == (spent + 30, 0, 0)
+
+
+async def test_what_the_ledger_has_had_the_last_word_on_is_not_counted_again(open_house, server):
+    house = await open_house(server)
+    store = house.gateways[0].shared.store
+    spent = await house.warm_up()
+    number, _ = await house.reserve(0, 10)
+    mark_ns = await mark(house)
+    await house.pass_time(2)
+    store.skew_us += 121 * 10**6  # paused, or cut off
+    await store.expire()
+    assert await mend(house, mark_ns, spent + 8) == (True,)
+    house.settle(0, number, 8)
+    await house.told()
+
+    assert await house.sums() == (spent + 8, 0, 0)
 
 
 async def test_at_the_end_everything_is_given_back(open_house, server):

@@ -413,7 +413,6 @@ class BudgetQuotas:
             return
         one.told_ns = sent_ns
         if told.code is SliceCode.EXPIRED:
-            one.ahead = 0
             one.retire()
         elif told.code is SliceCode.HELD:
             self._hear_of_held(one, asked, told, sent_ns)
