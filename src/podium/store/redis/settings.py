@@ -61,8 +61,9 @@ class RedisSettings:
     quota_leases: bool = field(
         default=False,
         metadata={
-            "help": "Take slices of much used limits ahead of need, so that most exchanges need no round trip: at most"
-            " a sixteenth of a limit, and half a second of use, is then with gateways that do not need it at once."
+            "help": "Take slices of much used limits and budgets ahead of need, so that most exchanges need no round"
+            " trip: at most a sixteenth of a limit or of what is left of a budget, and half a second of use, is then"
+            " with gateways that do not need it at once."
         },
     )
     expected_gateways: int = field(
