@@ -11,12 +11,15 @@ from granian.server.embed import Server
 
 from podium.app.budget_repair import open_shared_standings, register_repair_metrics
 from podium.app.budget_truth_place import budget_truth
+from podium.app.children import reachable
 from podium.app.process import check_free, prepare_data_folder, root_secret, run_until_stopped
+from podium.app.rollouts import HttpRolloutGateways
 from podium.app.snapshots import PublishedSnapshots, published_snapshots
 from podium.app.standings import HttpGateways, gateway_addresses
 from podium.config import Settings
 from podium.control.bootstrap import declare_defaults, ensure_admin_key
-from podium.control.plane import Budgeting, ControlPlane
+from podium.control.plane import Budgeting, ControlPlane, RollingOut
+from podium.control.rollouts.own_key import own_key
 from podium.control.snapshots import SnapshotPublisher
 from podium.economics.budgets.values import Crossing
 from podium.identity.keys import derive_secret
@@ -26,6 +29,8 @@ from podium.store.sql.keys import SqlKeyStore
 from podium.store.sql.lease import SqlLeaderLease
 from podium.store.sql.ledger import SqlLedger
 from podium.store.sql.resources import SqlResourceStore
+from podium.store.sql.rollout_analyst import SqlAnalyst
+from podium.store.sql.rollout_store import SqlRolloutStore
 from podium.telemetry.budget_alerts import BudgetAlerts
 from podium.telemetry.logging import configure_logging
 from podium.telemetry.process_metrics import ProcessMetrics
@@ -74,23 +79,34 @@ async def open_plane(
         stack.callback(journals.give_back)
         gateways = HttpGateways(gateway_addresses(settings.control.gateways))
         shared = await stack.enter_async_context(open_shared_standings(settings.redis))
+        resources, pepper = SqlResourceStore(database), derive_secret(root, "api-keys")
+        kept = SqlRolloutStore(database)
         plane = ControlPlane(
-            resource_store=SqlResourceStore(database),
+            resource_store=resources,
             key_store=SqlKeyStore(database),
             ledger=SqlLedger(database),
             lease=SqlLeaderLease(database),
             journals=journals,
             publisher=publisher,
-            pepper=derive_secret(root, "api-keys"),
+            pepper=pepper,
             settings=settings.control,
             budgeting=Budgeting(budget_truth(settings, root, database), settings.redis.lease_s, told),
             gateways=await stack.enter_async_context(gateways),
             shared=shared,
+            rolling_out=RollingOut(
+                lambda lag_s: SqlAnalyst(kept, resources, lag_s),
+                await stack.enter_async_context(_rollout_gateways(settings, own_key(pepper).text)),
+            ),
         )
         await declare_defaults(plane.resources)
         await ensure_admin_key(plane.keys, plane.resources, data, plane.clock)
         await stack.enter_async_context(plane)
         yield plane
+
+
+def _rollout_gateways(settings: Settings, key: str) -> HttpRolloutGateways:
+    public = f"http://{reachable(settings.server.host, settings.server.port)}"
+    return HttpRolloutGateways(gateway_addresses(settings.control.gateways), key, public=public)
 
 
 @asynccontextmanager

@@ -64,9 +64,12 @@ class Budgeting:
 
 @dataclass(frozen=True, slots=True)
 class RollingOut:
-    """What the loop over rollouts needs; without it operators move them by hand."""
+    """What the loop over rollouts needs; without it operators move them by hand.
 
-    analyst: Analyst
+    `analyst` is made of how far the ledger is behind the journals, in seconds.
+    """
+
+    analyst: Callable[[Callable[[], float]], Analyst]
     gateways: RolloutGateways
 
 
@@ -108,18 +111,6 @@ class ControlPlane:
         self.operators = Operators(key_store, pepper, self.clock)
         self.resources = Resources(resource_store, key_store, self.clock, changed=self.snapshots.changed)
         self.keys = Keys(key_store, resource_store, pepper, self.clock, changed=self._key_changed)
-        rollouts = Standings(resource_store, changed=self.snapshots.changed)
-        loop = None
-        if rolling_out is not None:
-            loop = RolloutLoop(
-                rollouts,
-                self.clock,
-                analyst=rolling_out.analyst,
-                gateways=rolling_out.gateways,
-                tick_s=settings.rollout_tick_s,
-                prepare_s=settings.rollout_prepare_s,
-            )
-        self.rollouts = Rollouts(rollouts, self.clock, verdict=loop.verdict if loop is not None else lambda _: None)
         self.usage = Usage(ledger)
         self.exchanges = Exchanges(ledger)
         self.loader = Loader(
@@ -129,6 +120,18 @@ class ControlPlane:
             batch_events=settings.loader_batch_events,
             poll_s=settings.loader_poll_s,
         )
+        rollouts = Standings(resource_store, changed=self.snapshots.changed)
+        loop = None
+        if rolling_out is not None:
+            loop = RolloutLoop(
+                rollouts,
+                self.clock,
+                analyst=rolling_out.analyst(lambda: self.loader.status.lag_s),
+                gateways=rolling_out.gateways,
+                tick_s=settings.rollout_tick_s,
+                prepare_s=settings.rollout_prepare_s,
+            )
+        self.rollouts = Rollouts(rollouts, self.clock, verdict=loop.verdict if loop is not None else lambda _: None)
         self.standings = StandingsUse(key_store, resource_store, ledger, self.clock, gateways=gateways, shared=shared)
         self.flags = Flags(resource_store, self.clock, gateways=gateways)
         spending = LedgerSpending(ledger, self.loader, self.clock)

@@ -275,7 +275,7 @@ async def test_a_candidate_that_comes_up_late_is_taken(started, rounds, rollouts
     await started()
     await rounds(10)
     gateways.answers = [True, True]
-    await rounds(3)
+    await rounds(8)
     assert (await rollouts.get("r")).phase == "running"
 
 
