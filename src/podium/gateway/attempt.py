@@ -8,6 +8,7 @@ from podium.core.errors import CallerError, PodiumError, UpstreamFailed
 from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
 from podium.core.usage import Usage
+from podium.gateway.answer_flags import MAX_REASON, note_stream, note_whole
 from podium.gateway.answers import is_plain_success, refusal
 from podium.gateway.concurrency import call_outcome
 from podium.gateway.faces import Face
@@ -18,6 +19,7 @@ from podium.gateway.relay import StreamRelay
 from podium.traffic.account_backoff import read_rate_limits
 from podium.traffic.breaker import CallResult, call_result
 from podium.traffic.queueing.adaptive_concurrency import CallOutcome
+from podium.wire.answer_facts import AnswerFacts, asks_for_json
 
 __all__ = ["Attempt", "AttemptKind", "Course"]
 
@@ -145,6 +147,8 @@ class Attempt:
         outcome.body = answer.body
         outcome.headers = course.headers(self, JSON, answer.notes)
         outcome.bytes_out = len(answer.body)
+        if course.exchange.rollout:
+            note_whole(course.exchange, self.body, answer.body)
         self._begun()
 
     async def _relay(self, answer: Answer) -> None:
@@ -160,13 +164,19 @@ class Attempt:
             self._begun()
             return course.headers(self, _EVENT_STREAM, answer.notes)
 
-        relay = StreamRelay(answer, course.caller, course.face, hide_usage=self._hide_usage, begin=begin)
+        exchange = course.exchange
+        keep = bool(exchange.rollout) and asks_for_json(self.body)
+        relay = StreamRelay(answer, course.caller, course.face, hide_usage=self._hide_usage, begin=begin, keep=keep)
         try:
             await relay.run()
+            if exchange.rollout and relay.committed:
+                facts = AnswerFacts(relay.finish_reason, not relay.events, relay.refused, relay.calls)
+                note_stream(exchange, facts, relay.kept())
         finally:
             answer.close()
             self.usage = relay.usage
             if relay.committed:
+                exchange.finish_reason = relay.finish_reason[:MAX_REASON]
                 outcome.usage = relay.usage
                 outcome.sample = relay.sample() if relay.usage is None else None
                 outcome.bytes_out = relay.bytes_out

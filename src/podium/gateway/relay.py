@@ -24,6 +24,7 @@ __all__ = ["StreamRelay"]
 _TOO_MANY, _UNAVAILABLE = 429, 503
 _OVERLOADED = (503, 529)  # as for whole answers
 _MAX_HELD_BYTES = 64 * 1024  # of events before the first content
+_MAX_KEPT_BYTES = 1024 * 1024
 _SAMPLE_BYTES = 8 * 1024  # of a stream, kept to estimate its tokens when the upstream does not report them
 
 
@@ -42,22 +43,35 @@ class StreamRelay:
         "_framer",
         "_held",
         "_hide_usage",
+        "_kept",
+        "_kept_size",
         "_needs_reading",
         "_read_event",
         "_sample",
         "_sample_size",
         "bytes_out",
+        "calls",
         "committed",
         "done",
         "events",
+        "finish_reason",
         "finished",
+        "refused",
         "unwanted",
         "usage",
     )
 
     def __init__(
-        self, answer: Answer, caller: Caller, face: Face, *, hide_usage: bool, begin: Callable[[], Headers | None]
+        self,
+        answer: Answer,
+        caller: Caller,
+        face: Face,
+        *,
+        hide_usage: bool,
+        begin: Callable[[], Headers | None],
+        keep: bool = False,
     ) -> None:
+        """`keep`: all of it is wanted once more at the end (`kept`), for an exchange that is looked at closely."""
         self._answer = answer
         self._caller = caller
         self._face = face
@@ -76,6 +90,11 @@ class StreamRelay:
         self.events = 0
         self.bytes_out = 0
         self.usage: Usage | None = None
+        self.finish_reason = ""
+        self.refused = False
+        self.calls = False  # of tools, as far as events were read
+        self._kept: list[bytes] | None = [] if keep else None
+        self._kept_size = 0
 
     async def run(self) -> None:
         """Relay until the end; UpstreamFailed or UpstreamTimeout when the stream breaks."""
@@ -99,6 +118,9 @@ class StreamRelay:
         if self._sample_size < _SAMPLE_BYTES:
             self._sample.append(block)
             self._sample_size += len(block)
+        if self._kept is not None and self._kept_size < _MAX_KEPT_BYTES:
+            self._kept.append(block)
+            self._kept_size += len(block)
         if self.committed and not self._needs_reading(block) and _looks_whole(block):
             self.events += block.count(b"\ndata:") + block.startswith(b"data:")  # text has no bare line ends
             self._write(block)
@@ -145,7 +167,11 @@ class StreamRelay:
         if event.error is not None:
             raise _reported(event.error_status)
         self.done |= event.done
-        self.finished |= event.finished
+        if event.finished:
+            self.finished = True
+            self.finish_reason = self.finish_reason or event.finish_reason
+        self.refused |= event.refused
+        self.calls |= event.calls
         self.usage = event.usage or self.usage
         return event
 
@@ -162,6 +188,10 @@ class StreamRelay:
         self._caller.on_room(self._answer.resume)
         self._write(b"".join(self._held))
         self._held.clear()
+
+    def kept(self) -> bytes | None:
+        """The stream's events; None: they were not to be kept, or there were too many."""
+        return None if self._kept is None or self._kept_size >= _MAX_KEPT_BYTES else b"".join(self._kept)
 
     def sample(self) -> tuple[str, float]:
         """Text from the start of the answer, and how many times as long the whole answer is, about."""

@@ -259,6 +259,9 @@ class StreamEvent(msgspec.Struct, frozen=True):
     done: bool = False  # the closing [DONE]
     has_content: bool = False  # text, reasoning, a refusal or a piece of a tool call
     finished: bool = False  # a choice says why it ended
+    finish_reason: str = ""  # of the first one that does
+    refused: bool = False  # the text is a refusal, or a filter ended it
+    calls: bool = False  # it holds a piece of a tool call
     text: str = ""
     usage: Usage | None = None
     usage_only: bool = False  # the extra event of `include_usage`
@@ -287,10 +290,15 @@ def read_stream_event(event: bytes) -> StreamEvent:
     if error not in {b"", b"null"}:
         return StreamEvent(error=error, error_status=error_status(error))
     texts = [text for choice in chunk.choices for text in _texts(choice)]
-    calls = any(choice.delta is not None and choice.delta.tool_calls for choice in chunk.choices)
+    calls = any(bool(choice.delta is not None and choice.delta.tool_calls) for choice in chunk.choices)
+    reason = next((choice.finish_reason for choice in chunk.choices if choice.finish_reason is not None), None)
+    refusal = any(choice.delta is not None and choice.delta.refusal for choice in chunk.choices)
     return StreamEvent(
         has_content=calls or any(texts),
-        finished=any(choice.finish_reason is not None for choice in chunk.choices),
+        finished=reason is not None,
+        finish_reason=reason or "",
+        refused=refusal or reason == "content_filter",
+        calls=calls,
         text="".join(texts),
         usage=chunk.usage.to_usage() if chunk.usage is not None else None,
         usage_only=chunk.usage is not None and not chunk.choices,

@@ -156,8 +156,14 @@ class EventReader:
     def _read_message_delta(self, said: _Event) -> StreamEvent:
         if said.usage is not None:
             self._usage = self._usage.updated(said.usage)
-        finished = said.delta is not None and said.delta.stop_reason is not None
-        return StreamEvent(finished=finished, usage=self._usage.to_usage())
+        reason = None if said.delta is None else said.delta.stop_reason
+        return StreamEvent(
+            finished=reason is not None,
+            finish_reason=reason or "",
+            refused=reason == "refusal",
+            calls=reason == "tool_use",
+            usage=self._usage.to_usage(),
+        )
 
 
 def _read_error(error: bytes) -> StreamEvent:
