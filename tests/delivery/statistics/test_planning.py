@@ -104,6 +104,14 @@ def test_a_relative_effect_is_a_share_of_the_value():
     assert relative == pytest.approx(sample_size(mean, 20), rel=0.15)
 
 
+def test_against_a_known_value_half_the_samples_do():
+    mean = Expected.of_mean(0.5, 0.4)
+
+    known = sample_size(mean, -0.05, look=Look(known_baseline=True))
+
+    assert known == pytest.approx(sample_size(mean, -0.05) / 2, abs=1)
+
+
 def test_history_saves_samples():
     mean = Expected.of_mean(10, 2)
 

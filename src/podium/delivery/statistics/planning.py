@@ -3,6 +3,9 @@
 Samples are a metric's `x`: exchanges, for metrics of exchanges. What subjects have in common is in the variance of a
 sample (`Expected.of_sums`), so counts here are of exchanges as they come, not of independent ones.
 
+Plans take it that new subjects keep coming as they did. Where a fixed crowd comes back, more exchanges say less and
+less.
+
 Sequential: the sample by which a confidence sequence has left the margin behind. What is computed is the chance that it
 does so at that very sample; that it did before adds to it, so samples are stated on the safe side.
 """
@@ -79,6 +82,7 @@ class Look:
     margin: float = 0.0  # towards the effect; only what goes beyond is to be seen
     ratio: float = 1.0  # samples of the candidate, for each of the baseline's
     relative: bool = False  # effects and the margin are shares of the baseline's value
+    known_baseline: bool = False  # its value is certain: pairs of answers, of which half are won when both are as good
 
     def half_width(self, samples: float, *, rate: bool) -> float:
         """In standard errors, when the baseline has so many samples; rates spend a part of alpha on small samples."""
@@ -158,5 +162,5 @@ def _standard_error(expected: Expected, effect: float, samples: float, look: Loo
     """Of the difference of both arms, in the unit of the effect."""
     unit = expected.value if look.relative else 1.0
     after = expected.value + effect * unit
-    before = expected.variance * ((after / unit) ** 2 if look.relative else 1.0)
+    before = expected.variance * ((after / unit) ** 2 if look.relative else 1.0) * (not look.known_baseline)
     return sqrt((before + expected.variance_at(after) / look.ratio) / samples) / abs(unit)
