@@ -138,11 +138,18 @@ def test_a_long_answer_is_no_congestion():
     assert mean_limit(trace, 300, 400) > 100
 
 
-def test_a_limit_that_nobody_runs_up_against_does_not_rise():
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_a_limit_that_nobody_runs_up_against_stays_as_it_is(seed):
     for kind in (GradientLimit, AimdLimit):
         limiter = kind(ConcurrencyPolicy(initial=8), 0)
-        run(limiter, 100, load=4)
+        run(limiter, 50, load=4, seed=seed)
         assert limiter.limit == 8
+
+
+@pytest.mark.parametrize("load", [5, 6, 7])
+def test_nobody_is_held_back_for_a_measurement_while_the_limit_bounds_nobody(load):
+    limiter = GradientLimit(ConcurrencyPolicy(initial=8), 0)
+    assert min(limit for _, limit, _ in run(limiter, 60, load=load)) > load
 
 
 def test_aimd_stays_below_what_the_backend_refuses_and_comes_back():

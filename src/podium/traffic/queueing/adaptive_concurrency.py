@@ -10,8 +10,14 @@ Rules
 `GradientLimit` follows Netflix's concurrency-limits (Gradient2Limit, VegasLimit) and Envoy's adaptive concurrency
 filter: the ratio of the time now to the time without load says how far the limit is too high. Against Gradient2's
 drift (its long-term mean learns the overload) it measures the time without load as Envoy does and BBR in its PROBE_RTT:
-now and then a round at half the limit: one in thirty, at most 3 % of the throughput. And when the time does not fall
-with the limit, it is not the load that makes the backend slow: then that time is the one without load.
+now and then a round at half the limit: one in thirty, at most 3 % of the throughput. But only where calls run up
+against the limit: nobody is refused for a measurement that nothing depends on. A round with no more than half of the
+limit in flight is such a measurement by itself, as BBR needs no PROBE_RTT after a lull, and does not change the limit
+(as in Gradient2Limit). When the time does not fall with the limit, it is not the load that makes the backend slow: then
+that time is the one without load.
+At first the limit doubles each round, as in TCP's slow start, until the time is longer by a quarter: a doubling beyond
+what the backend bears shows clearly, and the noise of a round must not end it, because a limit that begins too low
+refuses calls for long. What is measured on the way is taken for the time without load, too.
 `AimdLimit` is TCP's rule (Chiu and Jain 1989): one more each round, a tenth less on errors or a time above a bound. For
 backends that refuse what they cannot bear, or where somebody knows the bound.
 """
@@ -33,11 +39,15 @@ _LONG_NS, _FEWEST = 30_000_000_000, 10  # a round that takes so long ends with s
 _STALE_NS = 600_000_000_000  # and begins again when it has not got those by then
 _TOLERANCE = 1.02  # the time now may be so many times the one without load
 _STEEPEST = 0.5  # a round never takes more than half of the limit (Netflix, Envoy)
+_START_TOLERANCE = 1.25  # while it doubles (Envoy's min_rtt_calc_params.buffer)
 _GROWTH, _LEAST_GROWTH = 0.07, 0.4  # a round adds such a share of the limit, at least so much
 _CALM, _FASTEST_GROWTH = 3, 0.5  # after so many quick rounds in a row the share doubles each round, up to this
 _PROBE_EVERY = 30  # rounds (Netflix's VegasLimit.probeMultiplier)
 _FIRST_PROBE = 2  # rounds; doubles: the first measure may have been taken under load
 _NEW = 0.25  # least weight of a probe against what was known
+_NEW_UNMOVED = (
+    0.5  # of one that is slower than that, and hardly quicker than the round before: that was measured too low
+)
 _MUCH_LESS = 0.8  # of what was known: that was measured under load, and is forgotten
 _DOUBT = (
     0.7  # standard errors that a round must be slower by; twice as many before the first queue and in a round with few
@@ -45,7 +55,9 @@ _DOUBT = (
 _STUCK = 5  # rounds at the minimum and still slow: the backend has become slower (Envoy's number)
 _FASTER, _FASTER_ROUNDS = 0.7, 3  # of the time without load, so often in a row: the backend has become faster
 _FALLEN, _UNMOVED = 0.6, 0.8  # the limit has fallen to this share, and the time has not fallen below that one
+_AS_SLOW = 0.9  # of the time at the whole limit
 _FELT = 0.9  # of the limit in flight: calls have run up against it
+_QUIET = 0.5  # of the limit in flight at most: as in a probe
 
 
 class CallOutcome(StrEnum):
@@ -172,6 +184,9 @@ class _Rounds(ABC):
         """Rule 3."""
         return self._peak >= ceil(_FELT * self.limit)
 
+    def _quiet(self) -> bool:
+        return self._peak <= _QUIET * self.limit
+
 
 class AimdLimit(_Rounds):
     """Additive increase, multiplicative decrease."""
@@ -195,6 +210,7 @@ class GradientLimit(_Rounds):
         "_calm",
         "_fall",
         "_fast",
+        "_full_ms",
         "_probe_in",
         "_probes",
         "_probing",
@@ -208,6 +224,7 @@ class GradientLimit(_Rounds):
         self.unloaded_ms: float | None = None  # the mean without load; None: not measured yet
         self._base_error_ms = 0.0  # its standard error
         self._probing = False
+        self._full_ms = 0.0  # the time at the whole limit, before the probe
         self._probe_in = _FIRST_PROBE
         self._probes = 0  # that `unloaded_ms` is the mean of
         self._starting = True  # doubles until it meets the first queue, as TCP's slow start
@@ -223,16 +240,22 @@ class GradientLimit(_Rounds):
         time_ms, unloaded_ms = _mean(self._samples), self.unloaded_ms
         if unloaded_ms is None:
             self._learn(time_ms)
-        elif self._probing:
+        elif self._probing or self._quiet():
             self._probed(time_ms, unloaded_ms)
+        elif self._probe_is_due():
+            self._probing, self._full_ms = True, time_ms
+            self._begin(now_ns, self._value, _QUIET * self._value)
+            return
         else:
-            self._probe_in -= 1
-            if self._probe_in <= 0 and self._value > self.policy.minimum:
-                self._probing = True
-                self._begin(now_ns, self._value, self._value / 2)
-                return
             self._value = self._moved(time_ms, unloaded_ms)
         self._begin(now_ns, self._value)
+
+    def _probe_is_due(self) -> bool:
+        """Count a round that a probe could be of use to."""
+        if self._starting or not self._felt():
+            return False
+        self._probe_in -= 1
+        return self._probe_in <= 0 and self._value > self.policy.minimum
 
     def _error_ms(self) -> float:
         """The standard error of the round's mean."""
@@ -253,13 +276,20 @@ class GradientLimit(_Rounds):
         if time_ms + self._error_ms() < _MUCH_LESS * unloaded_ms:
             self._learn(time_ms)
             return
-        self._probes += 1
-        new = max(_NEW, 1 / self._probes)
-        self.unloaded_ms = unloaded_ms + new * (time_ms - unloaded_ms)
-        self._base_error_ms = hypot((1 - new) * self._base_error_ms, new * self._error_ms())
+        if self._probing and time_ms > max(unloaded_ms, _AS_SLOW * self._full_ms):
+            self._mix((time_ms + self._full_ms) / 2, unloaded_ms, _NEW_UNMOVED)
+        else:
+            self._mix(time_ms, unloaded_ms, _NEW)
         self._probing = False
         self._probe_in = min(_FIRST_PROBE**self._probes, _PROBE_EVERY)
         self._fall = None
+
+    def _mix(self, time_ms: float, unloaded_ms: float, least: float) -> None:
+        """Take a time into what is known of the one without load, with at least so much weight."""
+        self._probes += 1
+        new = max(least, 1 / self._probes)
+        self.unloaded_ms = unloaded_ms + new * (time_ms - unloaded_ms)
+        self._base_error_ms = hypot((1 - new) * self._base_error_ms, new * self._error_ms())
 
     def _moved(self, time_ms: float, unloaded_ms: float) -> float:
         """The next limit."""
@@ -269,7 +299,7 @@ class GradientLimit(_Rounds):
             doubt_ms *= 2
         at_least_ms = max(time_ms - doubt_ms, 1e-6)
         gradient = _TOLERANCE * unloaded_ms / at_least_ms
-        if gradient < 1.0:
+        if at_least_ms > (_START_TOLERANCE if self._starting else _TOLERANCE) * unloaded_ms:
             return self._fallen(time_ms, max(gradient, _STEEPEST))
         self._stuck, self._fall = 0, None
         self._fast = self._fast + 1 if time_ms < _FASTER * unloaded_ms else 0
@@ -278,6 +308,7 @@ class GradientLimit(_Rounds):
         if not self._felt():
             return value
         if self._starting:
+            self._mix(time_ms, unloaded_ms, _NEW)
             return 2 * value
         self._calm += 1
         share = min(_GROWTH * 2.0 ** max(0, self._calm - _CALM), _FASTEST_GROWTH)
