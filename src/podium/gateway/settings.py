@@ -33,7 +33,7 @@ class GatewaySettings:
         metadata={"help": "Output tokens reserved from limits when a request sets no maximum.", "minimum": 0},
     )
     flag_requests_per_s: int = field(
-        default=200,
+        default=1000,
         metadata={
             "help": "How often each API key may ask for flags by OFREP, in each gateway process.",
             "minimum": 1,
