@@ -168,6 +168,11 @@ class Gateway:
         world = self.follower.current
         return world.pools() if world else {}
 
+    def every_pool(self) -> Mapping[str, Pool]:
+        """The same with the versions that rollouts bring."""
+        world = self.follower.current
+        return world.every_pool() if world else {}
+
     def journal_bytes(self) -> int:
         """Bytes of segments on disk that the ledger does not have yet, about."""
         try:
@@ -333,4 +338,10 @@ def _register_gauges(metrics: GatewayMetrics, gateway: Gateway, settings: Teleme
             flag_requests=gateway.flight.flag_counts.requests,
         ),
     )
-    FleetGauges(gateway.pools, SystemClock(), max_series=settings.metrics_max_series).register(metrics)
+    FleetGauges(gateway.every_pool, SystemClock(), max_series=settings.metrics_max_series).register(metrics)
+    metrics.labelled_gauge(
+        "podium_rollout_tripped",
+        "1: this gateway took the arm out, because it failed again and again.",
+        ("rollout", "arm"),
+        lambda: {(one.rollout, one.arm): 1 for one in gateway.fleet.bursts.tripped()},
+    )

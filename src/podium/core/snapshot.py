@@ -29,7 +29,9 @@ class KeyEntry(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     secrets: tuple[KeySecret, ...]
     models: tuple[str, ...] = ("*",)  # `*` matches any run of characters
-    endpoints: tuple[str, ...] = ("*",)  # chat.completions, completions, embeddings, models, flags, or `*`
+    endpoints: tuple[str, ...] = (
+        "*",
+    )  # chat.completions, completions, embeddings, models, flags, or `*` for these; versions
     admin: bool = False  # may use the admin API
     expires_unix_s: float | None = None
     revoked_unix_s: float | None = None

@@ -152,6 +152,16 @@ class World:
         """All pools by their models."""
         return {name: pool for name, pool in self._pools.items() if pool is not None}
 
+    def every_pool(self) -> Mapping[str, Pool]:
+        """The same, and those of other versions that take part in rollouts, as `model version`."""
+        others = {
+            f"{model} {version}": pool
+            for model, rollout in self.rollouts.items()
+            for version, pool in rollout.pools.items()
+            if pool is not self._pools[model]
+        }
+        return {**self.pools(), **others}
+
     def upstreams(self) -> list[Upstream]:
         """Every upstream that a version in use names."""
         pools = [*self.pools().values(), *(pool for one in self.rollouts.values() for pool in one.pools.values())]
