@@ -60,7 +60,8 @@ def create(
         list[str] | None,
         typer.Option(
             "--endpoint",
-            help="chat.completions, completions, embeddings, models, flags or versions (choosing those of rollouts, for testers); may be repeated; none: all but versions.",
+            help="chat.completions, completions, embeddings, models, flags, or versions (choosing those of rollouts);"
+            " may be repeated; none: all but versions.",
         ),
     ] = None,
     admin: Annotated[bool, typer.Option("--admin", help="It may use the admin API.")] = False,
