@@ -5,13 +5,15 @@ rows below is written here.
 """
 
 from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 import statsmodels.api
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.proportion import confint_proportions_2indep
 
 from podium.delivery.statistics.effect import compare
 from podium.delivery.statistics.intervals import Side, fixed_interval, fixed_p_value
@@ -59,6 +61,7 @@ def test_intervals_of_a_ratio_agree_with_gbstats():
     )
 
 
+@settings(deadline=None)
 @given(
     *[st.lists(st.integers(-50, 50), min_size=3, max_size=20).filter(lambda rows: len(set(rows)) > 1)] * 2,
     st.integers(-5, 5),
@@ -73,6 +76,24 @@ def test_means_agree_with_welchs_test_of_scipy(one, other, null):
 
         assert fixed_p_value(effect, null=null, side=side) == pytest.approx(expected.pvalue, abs=1e-9)
         assert (found.lower + 0, found.upper + 0) == pytest.approx((interval.low + null, interval.high + null))
+
+
+@settings(deadline=None)
+@given(st.integers(2, 400), st.integers(2, 400), st.data())
+def test_differences_of_rates_agree_with_statsmodels(one, other, data):
+    hits = [data.draw(st.integers(1, trials - 1)) for trials in (one, other)]
+    arms = [
+        Sums.of([Subject(1)] * hit + [Subject(0)] * (trials - hit))
+        for hit, trials in zip(hits, (one, other), strict=True)
+    ]
+    lower, upper = confint_proportions_2indep(hits[1], other, hits[0], one, method="wald", compare="diff")
+    before, after = (sums.yy / sums.n**2 for sums in arms)  # statsmodels divides by n where samples have n - 1
+
+    effect = compare(*arms)
+
+    half_width = NormalDist().inv_cdf(0.975) * sqrt(before + after)
+    assert effect.variance == pytest.approx(before * one / (one - 1) + after * other / (other - 1))
+    assert (effect.estimate - half_width, effect.estimate + half_width) == pytest.approx((lower, upper), abs=1e-9)
 
 
 def test_cuped_agrees_with_a_regression_by_statsmodels():

@@ -4,7 +4,7 @@ from math import inf, sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.power import NormalIndPower, normal_power_het, normal_sample_size_one_tail, tt_ind_solve_power
 
@@ -22,6 +22,7 @@ from podium.delivery.statistics.sequences import multiplier
 from podium.delivery.statistics.sums import Subject, Sums
 
 
+@settings(deadline=None)
 @given(st.floats(0.02, 1.5), st.integers(2, 5000), st.floats(0.001, 0.2), st.floats(0.2, 5))
 def test_power_of_means_agrees_with_statsmodels(effect, samples, alpha, ratio):
     mean = Expected.of_mean(10, 2)
@@ -57,6 +58,7 @@ def test_samples_for_rates_agree_with_statsmodels(rate, effect):
     )
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([Expected.of_mean(300, 200), Expected.of_rate(0.02), Expected.of_rate(0.4, 3)]),
     st.integers(200, 10**6),

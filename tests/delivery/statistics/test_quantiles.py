@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.delivery.statistics.quantiles import RELATIVE_ERROR, Histogram
@@ -10,6 +10,7 @@ from podium.delivery.statistics.quantiles import RELATIVE_ERROR, Histogram
 times = st.lists(st.floats(0.001, 1e9), min_size=1, max_size=200)
 
 
+@settings(deadline=None)
 @given(times, st.floats(0, 1))
 def test_quantiles_agree_with_numpy(values, share):
     expected = np.quantile(values, share, method="lower")
@@ -17,6 +18,7 @@ def test_quantiles_agree_with_numpy(values, share):
     assert Histogram.of(values).quantile(share) == pytest.approx(expected, rel=RELATIVE_ERROR + 1e-9)
 
 
+@settings(deadline=None)
 @given(times, times)
 def test_merging_is_counting_all(one, other):
     merged = Histogram.of(one)

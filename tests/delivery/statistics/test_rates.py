@@ -4,7 +4,7 @@ from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -38,6 +38,7 @@ def test_who_looks_after_every_trial_is_misled_no_more_often_than_stated(rate):
     assert sum(alive.values()) >= 0.95 - 1e-5
 
 
+@settings(deadline=None)
 @given(st.integers(0, 400), st.integers(1, 400), st.floats(0.001, 0.2))
 def test_the_edges_are_where_the_mixture_of_scipy_says(hits, trials, alpha):
     hits = min(hits, trials)

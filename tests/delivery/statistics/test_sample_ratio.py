@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -11,6 +11,7 @@ from podium.delivery.statistics.sample_ratio import chi_square_p_value, sample_r
 tables = st.lists(st.tuples(st.integers(0, 5000), st.floats(0.1, 10)), min_size=2, max_size=5)
 
 
+@settings(deadline=None)
 @given(tables.filter(lambda rows: sum(count for count, _ in rows) > 0))
 def test_chi_square_agrees_with_scipy(rows):
     counts, shares = (np.array(column) for column in zip(*rows, strict=True))
@@ -19,6 +20,7 @@ def test_chi_square_agrees_with_scipy(rows):
     assert chi_square_p_value(counts.tolist(), shares.tolist()) == pytest.approx(expected.pvalue, rel=1e-6, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(tables)
 def test_the_mixture_agrees_with_scipys_dirichlet_multinomial(rows):
     counts, shares = (np.array(column) for column in zip(*rows, strict=True))

@@ -8,7 +8,7 @@ from math import exp, expm1, inf, log, sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.delivery.statistics.effect import Effect, compare
@@ -72,6 +72,7 @@ def test_sequences_of_ratios_agree_with_gbstats(relative, lower, upper, p_value)
     assert sequential_p_value(by_subjects, tuning=200) == pytest.approx(p_value)
 
 
+@settings(deadline=None)
 @given(st.floats(-8, 8), st.floats(2, 1e6), st.floats(0.001, 0.2), st.sampled_from(Side), st.floats(-2, 2))
 def test_a_p_value_is_small_just_when_the_interval_leaves_the_null_out(estimate, samples, alpha, side, null):
     effect = effect_of(estimate, 0.5, samples)
@@ -83,6 +84,7 @@ def test_a_p_value_is_small_just_when_the_interval_leaves_the_null_out(estimate,
         assert (interval.above(null) or interval.below(null)) == (p_value < alpha)
 
 
+@settings(deadline=None)
 @given(st.floats(1, 1e6), st.floats(50, 1e6), st.floats(0.0005, 0.1))
 def test_sequences_are_wider_than_fixed_intervals_and_one_side_is_narrower_than_two(samples, tuning, alpha):
     one = multiplier(samples, alpha=alpha, tuning=tuning, side=Side.UPPER)

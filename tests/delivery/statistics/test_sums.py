@@ -4,7 +4,7 @@ from dataclasses import astuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podium.delivery.statistics.sums import NO_SUMS, Subject, Sums
@@ -33,16 +33,19 @@ def assert_same(one: Sums, other: Sums):
     assert astuple(one)[4:] == pytest.approx(astuple(other)[4:], rel=1e-9, abs=1e-9 * spread * max(1, one.n))
 
 
+@settings(deadline=None)
 @given(several)
 def test_sums_are_those_of_numpy(rows):
     assert_same(Sums.of(rows), reference(rows))
 
 
+@settings(deadline=None)
 @given(several, several)
 def test_merging_is_adding_all(one, other):
     assert_same(Sums.of(one).merge(Sums.of(other)), reference(one + other))
 
 
+@settings(deadline=None)
 @given(several, several)
 def test_subtracting_undoes_merging(one, other):
     whole = Sums.of(one).merge(Sums.of(other))
@@ -55,6 +58,7 @@ def test_subtracting_undoes_merging(one, other):
     assert astuple(rest)[4:] == pytest.approx(astuple(reference(one))[4:], abs=1e-8 * spread * max(1, whole.n))
 
 
+@settings(deadline=None)
 @given(st.lists(subjects, min_size=1, max_size=20), st.lists(st.tuples(st.integers(0, 19), subjects), max_size=20))
 def test_a_subject_whose_totals_change_is_as_if_it_had_always_been_so(rows, changes):
     sums, now = Sums.of(rows), list(rows)
@@ -70,6 +74,7 @@ def test_a_subject_whose_totals_change_is_as_if_it_had_always_been_so(rows, chan
     assert astuple(sums)[4:] == pytest.approx(astuple(expected)[4:], abs=1e-9 * max(1.0, scale**2) * len(now))
 
 
+@settings(deadline=None)
 @given(several)
 def test_plain_totals_say_the_same(rows):
     data = np.array(rows or [(0.0, 0.0, 0.0)])[: len(rows)]

@@ -28,6 +28,7 @@ def test_rates_agree_with_integrals_of_scipy(counts):
     assert best_probabilities([BetaBelief(*count) for count in counts]) == pytest.approx(expected, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.floats(-5, 5), st.floats(0.1, 3), st.floats(0.1, 3))
 def test_of_two_means_the_chance_is_known(apart, one, other):
     found = best_probabilities([NormalBelief(0, one), NormalBelief(apart, other)])
@@ -52,7 +53,7 @@ def test_every_arm_keeps_its_floor_and_the_best_gets_the_rest():
     assert sum(weights) == pytest.approx(1)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300)), min_size=1, max_size=5), st.floats(0, 0.2))
 def test_shares_add_up_and_none_is_below_the_floor(counts, floor):
     weights = thompson_weights([BetaBelief(*count) for count in counts], floor=floor)
