@@ -42,7 +42,7 @@ def test_what_decisions_need_is_read():
         "s",
     )
     assert request.wants_stream_usage
-    assert request.output_token_limit == 14
+    assert (request.answer_token_limit, request.answers) == (7, 2)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ def test_what_decisions_need_is_read():
         (b'"max_tokens":null,"n":9', None),
     ],
 )
-def test_the_limit_of_output_tokens_covers_all_choices(fields, limit):
-    assert read_request(CHAT, chat(fields)).output_token_limit == limit
+def test_the_limit_of_output_tokens_is_that_of_one_choice(fields, limit):
+    assert read_request(CHAT, chat(fields)).answer_token_limit == limit
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from podium.core.exchange import Exchange
 from podium.core.tags import parse_tags
 from podium.economics.budgets import values as budgeting
 from podium.economics.budgets.estimate import estimate_cost
-from podium.economics.budgets.rules import Payer
 from podium.economics.budgets.values import Cost
 from podium.economics.estimate import estimate_input_tokens
 from podium.gateway.faces import Request
@@ -30,6 +29,8 @@ from podium.traffic.limiting.policies import Dimensions
 __all__ = ["Admitter"]
 
 _DECIDED = (Grant, limiting.Refusal)
+_NO_COST = Cost(0, 0)
+_new = tuple.__new__  # of a named tuple; its own takes three times as long
 
 
 class Admitter:
@@ -50,31 +51,41 @@ class Admitter:
         buckets = principal.buckets
         if buckets is None:
             buckets = world.limits.buckets(_dimensions(exchange, caller, principal))
+        charges: tuple[budgeting.Charge, ...] = ()
+        if world.budgets.budgets:
+            tags = _tag_pairs(exchange.tags) if exchange.tags else ()
+            payer = (exchange.tenant, exchange.key_id, exchange.user, exchange.model, tags)
+            charges = world.budgets.charges(payer, exchange.started_unix_ns)
+        if not (buckets or charges):
+            return None
+        input_tokens, answers = estimate_input_tokens(exchange.bytes_in), request.answers
+        answer_tokens = 0 if exchange.endpoint == "embeddings" else request.answer_token_limit
+        if answer_tokens is None:
+            answer_tokens = self._settings.assumed_output_tokens
+        cost = _NO_COST
+        if charges:
+            cost = estimate_cost(world.dearest_price(exchange.model), input_tokens, answer_tokens, answers)
         if buckets:
-            output_tokens = 0 if exchange.endpoint == "embeddings" else request.output_token_limit
-            if output_tokens is None:
-                output_tokens = self._settings.assumed_output_tokens
-            estimate = charge_of(estimate_input_tokens(exchange.bytes_in), output_tokens)
-            taken = self.limits.acquire(buckets, estimate, now_ns)
+            taken = self.limits.acquire(buckets, charge_of(input_tokens, answer_tokens * answers), now_ns)
             if type(taken) is Grant:  # nearly always
                 outcome.grant, outcome.limits = taken, self.limits
             elif isinstance(taken, _DECIDED):
                 self._granted(taken, outcome)
             else:
-                return self._go_on(taken, exchange, request, world, outcome)
-        return self._reserve(exchange, request, world, outcome, now_ns) if world.budgets.budgets else None
+                return self._go_on(taken, exchange, charges, cost, outcome)
+        return self._reserve(exchange, charges, cost, outcome, now_ns) if charges else None
 
     async def _go_on(
         self,
         taken: Awaitable[Grant | limiting.Refusal],
         exchange: Exchange,
-        request: Request,
-        world: World,
+        charges: tuple[budgeting.Charge, ...],
+        cost: Cost,
         outcome: Outcome,
     ) -> None:
         self._granted(await taken, outcome)
-        if world.budgets.budgets:
-            reserved = self._reserve(exchange, request, world, outcome, self._clock.monotonic_ns())
+        if charges:
+            reserved = self._reserve(exchange, charges, cost, outcome, self._clock.monotonic_ns())
             if reserved is not None:
                 await reserved
         exchange.admitted_at_ns = self._clock.monotonic_ns()
@@ -86,23 +97,14 @@ class Admitter:
         outcome.grant, outcome.limits = taken, self.limits
 
     def _reserve(
-        self, exchange: Exchange, request: Request, world: World, outcome: Outcome, now_ns: int
+        self,
+        exchange: Exchange,
+        charges: tuple[budgeting.Charge, ...],
+        cost: Cost,
+        outcome: Outcome,
+        now_ns: int,
     ) -> Awaitable[None] | None:
-        tags = _tag_pairs(exchange.tags) if exchange.tags else ()
-        payer = Payer(exchange.tenant, exchange.key_id, exchange.user, exchange.model, tags)
-        charges = world.budgets.charges(payer, exchange.started_unix_ns)
-        if not charges:
-            return None
-        answers = request.answers
-        limit = 0 if exchange.endpoint == "embeddings" else request.output_token_limit
-        estimate = estimate_cost(
-            world.dearest_price(exchange.model),
-            estimate_input_tokens(exchange.bytes_in),
-            output_limit=None if limit is None else limit // answers,
-            assumed_output=self._settings.assumed_output_tokens,
-            answers=answers,
-        )
-        reserved = self.budgets.reserve(exchange.id, charges, estimate, exchange.started_unix_ns, now_ns)
+        reserved = self.budgets.reserve(exchange.id, charges, cost, exchange.started_unix_ns, now_ns)
         outcome.reserved = True  # of a store perhaps: who goes meanwhile releases, and to release nothing does nothing
         if isinstance(reserved, budgeting.Reservation):
             return None
@@ -126,7 +128,7 @@ class Admitter:
             facts = charge_of(usage.input_tokens, usage.output_tokens)
             self.limits.settle(grant, facts, self._clock.monotonic_ns())
         if outcome.reserved:
-            self.budgets.settle(exchange.id, Cost(exchange.cost_nanousd, usage.total_tokens))
+            self.budgets.settle(exchange.id, _new(Cost, (exchange.cost_nanousd, usage.total_tokens)))
 
 
 @lru_cache(maxsize=4096)

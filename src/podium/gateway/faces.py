@@ -33,8 +33,8 @@ class Request(Protocol):
         """True when the caller wants to see usage in a stream."""
 
     @property
-    def output_token_limit(self) -> int | None:
-        """The most tokens of all answers together; None: no limit was set."""
+    def answer_token_limit(self) -> int | None:
+        """The most tokens of one answer; None: no limit was set."""
 
     @property
     def answers(self) -> int:

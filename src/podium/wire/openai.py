@@ -61,15 +61,18 @@ class Request(msgspec.Struct):
         return self.stream_options is not None and self.stream_options.include_usage is True
 
     @property
-    def output_token_limit(self) -> int | None:
-        """The most tokens that all choices together may have; None when the caller set no limit."""
-        limit = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
-        return None if limit is None else max(limit, 0) * self.answers
+    def answer_token_limit(self) -> int | None:
+        """The most tokens that one choice may have; None when the caller set no limit."""
+        limit = self.max_completion_tokens
+        if limit is None:
+            limit = self.max_tokens
+        return limit if limit is None or limit >= 0 else 0
 
     @property
     def answers(self) -> int:
         """How many choices are asked for; 1 or more."""
-        return max(self.n or 1, 1)
+        count = self.n
+        return 1 if count is None or count < 1 else count
 
 
 class _Chat(Request, kw_only=True):

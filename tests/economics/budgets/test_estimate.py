@@ -16,11 +16,11 @@ CHEAP = price("1", "2")
 DEAR = price("3", "15", cache_write_usd_per_million="3.75", reasoning_usd_per_million="20")
 
 
-def estimate(prices=(CHEAP,), input_tokens=1000, limit=None, **more):
-    return estimate_cost(DearestPrice(prices), input_tokens, output_limit=limit, assumed_output=256, **more)
+def estimate(prices=(CHEAP,), input_tokens=1000, limit=256, **more):
+    return estimate_cost(DearestPrice(prices), input_tokens, limit, **more)
 
 
-def test_the_callers_limit_counts_else_what_is_assumed():
+def test_the_limit_counts_however_short():
     assert estimate() == (1000 * 1000 + 256 * 2000, 1256)
     assert estimate(limit=10) == (1000 * 1000 + 10 * 2000, 1010)
     assert estimate(limit=0) == (1000 * 1000, 1000)

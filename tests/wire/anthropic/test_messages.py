@@ -62,13 +62,13 @@ def event(name, **fields):
 def test_what_decisions_need_is_read():
     request = read_request(said(b'"stream":true,"metadata":{"user_id":"u"},"system":"s","new":{"a":[1]}'))
     assert (request.model, request.stream, request.user, request.safety_identifier) == ("m", True, "u", None)
-    assert request.output_token_limit == 7
+    assert request.answer_token_limit == 7
     assert request.wants_stream_usage
 
 
 def test_what_is_not_given_is_none_and_no_limit_is_negative():
     request = read_request(b'{"model":"m","max_tokens":-3,"metadata":null,' + MESSAGES + b"}")
-    assert (request.stream, request.user, request.output_token_limit) == (None, None, 0)
+    assert (request.stream, request.user, request.answer_token_limit) == (None, None, 0)
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ class Account:
     """The sums of one account, under the charge that it was last asked with."""
 
     __slots__ = (
-        "_alert_at",
         "_before",
         "_buckets",
         "_told",
+        "alert_at",
         "charge",
         "latest",
         "limit",
@@ -31,6 +31,7 @@ class Account:
         "mended_ns",
         "moves_at_ns",
         "reserved",
+        "rolls",
         "running",
         "running_before",
         "settled",
@@ -47,7 +48,8 @@ class Account:
         self.moves_at_ns = 0 if charge.bucket_ns else _NEVER  # the end of that bucket
         self._before = 0  # settled, of what was reserved before the mark; calendar periods
         self.running_before = 0  # of those, reserved before the mark
-        self._buckets: dict[int, int] | None = {} if charge.bucket_ns else None
+        self.rolls = bool(charge.bucket_ns)
+        self._buckets: dict[int, int] | None = {} if self.rolls else None
         self._told: dict[float, int] = {}  # soft marks, and the bucket in which they were reached
         self.bind(charge)
 
@@ -99,7 +101,7 @@ class Account:
                 return ()
             buckets[bucket] = buckets.get(bucket, 0) + amount
             self.settled += amount
-        return self._crossings() if self.settled >= self._alert_at else ()
+        return self.crossings() if self.settled >= self.alert_at else ()
 
     def correct(self, correction: Correction) -> tuple[Crossing, ...] | None:
         """Apply a correction, and hear the soft marks that it reached; None when it is void. Once: then it is void."""
@@ -118,7 +120,7 @@ class Account:
             self._buckets[bucket] = correction.actual
             self.settled += change
         self.mended_ns = max(self.mended_ns, self.mark_ns)
-        return self._crossings() if self.settled >= self._alert_at else ()
+        return self.crossings() if self.settled >= self.alert_at else ()
 
     def learn(self, start_ns: int, amount: int) -> tuple[Crossing, ...]:
         """Hear that at least this much was settled in the part that begins then; the soft marks that this reached."""
@@ -134,7 +136,7 @@ class Account:
                 return ()
             self._buckets[bucket] = amount
         self.settled += more
-        return self._crossings() if self.settled >= self._alert_at else ()
+        return self.crossings() if self.settled >= self.alert_at else ()
 
     def standing(self) -> Standing:
         """How it stands."""
@@ -177,7 +179,8 @@ class Account:
             for bucket in range(oldest, marked + 1)
         )
 
-    def _crossings(self) -> tuple[Crossing, ...]:
+    def crossings(self) -> tuple[Crossing, ...]:
+        """The soft marks that are reached and were not told yet. None is while `settled` is below `alert_at`."""
         charge, reached = self.charge, []
         for share, amount in charge.rule.soft:
             if self.settled >= amount and share not in self._told:
@@ -192,4 +195,4 @@ class Account:
 
     def _await_next_alert(self) -> None:
         left = [amount for share, amount in self.charge.rule.soft if share not in self._told]
-        self._alert_at = min(left, default=_NEVER)
+        self.alert_at = min(left, default=_NEVER)

@@ -36,7 +36,8 @@ __all__ = ["TRANSITIONS", "Book", "ReservationEvent", "ReservationState"]
 
 _LOOK_AT = 8  # accounts that one new account looks at to make room
 _SECOND_NS = 1_000_000_000
-_NEVER = 1 << 63
+_NEVER = 1 << 200
+_MAX_READY = 16_384
 
 
 class ReservationState(StrEnum):
@@ -78,27 +79,23 @@ _SETTLED, _COUNTED = TRANSITIONS[_STATE.OPEN, _EVENT.SETTLE][0], _PLAIN[TRANSITI
 _OPEN = ReservationState.OPEN
 
 
-class _Held(Reservation):
-    """A reservation, and where it is held until when."""
+class _Held(Reservation, gc=False):
+    """A reservation, and where it is held until when. In no cycle: the accounts do not know it."""
 
-    __slots__ = ("accounts", "expires_ns", "state")
+    accounts: tuple[Account, ...]
+    expires_ns: int
+    state: ReservationState = ReservationState.OPEN
 
-    def __init__(
-        self,
-        reservation_id: bytes,
-        charges: tuple[Charge, ...],
-        estimate: Cost,
-        made_unix_ns: int,
-        accounts: list[Account],
-        expires_ns: int,
-    ) -> None:
-        self.id = reservation_id
-        self.charges = charges
-        self.estimate = estimate
-        self.made_unix_ns = made_unix_ns
+
+class _Ready:
+    """The accounts of charges that are asked for together, as long as nothing has to be looked up or moved."""
+
+    __slots__ = ("accounts", "charges", "until_ns")
+
+    def __init__(self, charges: Sequence[Charge], accounts: tuple[Account, ...]) -> None:
+        self.charges = tuple(charges)  # kept, so that no other object has its identity
         self.accounts = accounts
-        self.expires_ns = expires_ns
-        self.state = _OPEN
+        self.until_ns = min((account.moves_at_ns for account in accounts), default=_NEVER)
 
 
 class Book:
@@ -123,6 +120,7 @@ class Book:
         "_max_ended",
         "_max_running",
         "_next_expiry_ns",
+        "_ready",
         "forgotten",
     )
 
@@ -142,6 +140,7 @@ class Book:
         self._expired: OrderedDict[bytes, _Held] = OrderedDict()  # their cost may still come
         self._mark_ns = 0
         self._next_expiry_ns = _NEVER  # nothing expires before
+        self._ready: dict[int, _Ready] = {}  # by the identity of the charges
         self.forgotten = 0  # accounts that were forgotten although their period ran and something was settled
 
     def __len__(self) -> int:
@@ -157,53 +156,60 @@ class Book:
     ) -> Reservation | Refusal:
         """Hold the estimate in every account, or nothing at all. The same id again: what it holds already.
 
-        `charges`: of different budgets, made for `unix_ns`. Unavailable: too many reservations are held.
-        ValueError: the id is that of a reservation that has ended.
+        `charges`: of different budgets, made for `unix_ns`; quickest when the same tuple comes again. Unavailable: too
+        many reservations are held. ValueError: the id is that of a reservation that has ended.
         """
+        held = self._held
         if now_ns >= self._next_expiry_ns:
             self.expire(now_ns)
-        if reservation_id in self._held:
-            return self._held[reservation_id]
+        if reservation_id in held:
+            return held[reservation_id]
         if reservation_id in self._ended or reservation_id in self._ended_before or reservation_id in self._expired:
             raise ValueError("this reservation has ended")
-        if len(self._held) >= self._max_running:
+        ready = self._ready.get(id(charges))
+        if ready is None or ready.charges is not charges or not self._mark_ns <= unix_ns < ready.until_ns:
+            ready = self._make_ready(charges, unix_ns)
+        if len(held) >= self._max_running:
             raise Unavailable("Too many exchanges with budgets are running.", retry_after_s=1.0)
-        if len(self._accounts) > self._max_accounts:
-            self._make_room(unix_ns)
-        known, mark_ns, accounts, room = self._accounts, self._mark_ns, [], True
-        for charge in charges:
-            account = known.get(charge.key)
-            if (
-                account is None
-                or account.charge is not charge
-                or account.mark_ns != mark_ns
-                or account.moves_at_ns <= unix_ns
-            ):
-                account = self._account(charge, unix_ns)
-            if account.settled + account.reserved + estimate[account.unit] > account.limit:
-                room = False
-            accounts.append(account)
-        if not room:
-            return refusal(accounts, estimate, unix_ns)
+        accounts = ready.accounts
         for account in accounts:
-            account.reserved += estimate[account.unit]
+            reserved = account.reserved + estimate[account.unit]
+            if account.settled + reserved > account.limit:
+                _undo(accounts, account, estimate)
+                return refusal(accounts, estimate, unix_ns)
+            account.reserved = reserved
             account.running += 1
-            if unix_ns < mark_ns:
+        if unix_ns < self._mark_ns:
+            for account in accounts:
                 account.running_before += 1
         expires_ns = now_ns + self._lease_ns
-        held = _Held(reservation_id, tuple(charges), estimate, unix_ns, accounts, expires_ns)
-        self._held[reservation_id] = held
+        held[reservation_id] = mine = _Held(reservation_id, ready.charges, estimate, unix_ns, accounts, expires_ns)
         if expires_ns < self._next_expiry_ns:  # noqa: PLR1730 - a call of `min` takes four times as long
             self._next_expiry_ns = expires_ns
-        return held
+        return mine
 
     def settle(self, reservation_id: bytes, fact: Cost) -> Settlement:
         """End a reservation whose exchange cost this, whoever has to pay for it. Once: again it does nothing."""
-        held = self._held.pop(reservation_id, None)
-        if held is None:
+        held = self._held.get(reservation_id)
+        if held is None or held.made_unix_ns < self._mark_ns:
             return self._end(reservation_id, ReservationEvent.SETTLE, fact)
-        held.state = _SETTLED
-        crossings = self._close(held, fact)
+        del self._held[reservation_id]  # and then as `_close`, without the calls
+        estimate = held.estimate
+        crossings: tuple[Crossing, ...] = ()
+        for account in held.accounts:
+            unit = account.unit
+            account.reserved -= estimate[unit]
+            account.running -= 1
+            if account.rolls:
+                crossings += account.count(fact[unit], held.made_unix_ns)
+            else:
+                account.settled = settled = account.settled + fact[unit]
+                if settled >= account.alert_at:
+                    crossings += account.crossings()
+        ended = self._ended
+        ended[reservation_id] = _SETTLED
+        if len(ended) >= self._max_ended:
+            self._forget_ended()
         return Settlement(SettlementOutcome.COUNTED, crossings) if crossings else _COUNTED
 
     def release(self, reservation_id: bytes) -> Settlement:
@@ -235,6 +241,7 @@ class Book:
     def set_mark(self, unix_ns: int) -> None:
         """Cut for the repair, at a moment later than that of any reservation so far."""
         self._mark_ns = unix_ns
+        self._ready.clear()  # their accounts have to be cut
 
     def correct(self, corrections: Iterable[Correction], unix_ns: int) -> tuple[tuple[bool, ...], tuple[Crossing, ...]]:
         """Apply corrections: which took effect, and the soft marks that they reached."""
@@ -286,7 +293,7 @@ class Book:
                 account.running_before -= 1
             if fact is not None and (reached := account.count(fact[unit], made_ns)):
                 crossings += reached
-        held.accounts = []
+        held.accounts = ()
         self._remember(held)
         return crossings
 
@@ -299,7 +306,21 @@ class Book:
             return
         self._ended[held.id] = held.state
         if len(self._ended) >= self._max_ended:
-            self._ended, self._ended_before = {}, self._ended
+            self._forget_ended()
+
+    def _forget_ended(self) -> None:
+        self._ended, self._ended_before = {}, self._ended
+
+    def _make_ready(self, charges: Sequence[Charge], unix_ns: int) -> _Ready:
+        """Their accounts, opened and moved to this moment; remembered, if they are sure to stay what they are."""
+        if len(self._accounts) > self._max_accounts:
+            self._make_room(unix_ns)
+        ready = _Ready(charges, tuple([self._account(charge, unix_ns) for charge in charges]))
+        if type(charges) is tuple:
+            if len(self._ready) >= _MAX_READY:
+                self._ready.clear()
+            self._ready[id(charges)] = ready
+        return ready
 
     def _count_late(self, reservation: Reservation, fact: Cost) -> tuple[Crossing, ...] | None:
         """Count a cost after the lease's end; None when the ledger has had the last word in every account."""
@@ -321,6 +342,7 @@ class Book:
             return account
         if rebind and account.charge is not charge:
             account.bind(charge)
+            self._ready.clear()  # who comes with the old charge has to bind it again
         self._marked(account)
         if charge.bucket_ns:
             account.advance(unix_ns)
@@ -340,7 +362,17 @@ class Book:
         roomy = [(account.settled / account.charge.rule.amount, key) for key, account in oldest if account.has_room(1)]
         for key in ended or [key for _, key in sorted(roomy)[:1]]:
             account = self._accounts.pop(key)
+            self._ready.clear()  # one of them may be of this account
             self.forgotten += bool(account.settled) and not ended
+
+
+def _undo(accounts: tuple[Account, ...], last: Account, estimate: Cost) -> None:
+    """Give back what was held in the accounts before the last one."""
+    for account in accounts:
+        if account is last:
+            return
+        account.reserved -= estimate[account.unit]
+        account.running -= 1
 
 
 def _fresh(charge: Charge, mark_ns: int, unix_ns: int) -> Account:

@@ -18,6 +18,7 @@ from podium.economics.price import CompiledPrice
 __all__ = ["OUTPUT_CEILING", "DearestPrice", "estimate_cost"]
 
 _MILLION = 1_000_000
+_new = tuple.__new__  # of a named tuple; its own takes three times as long
 OUTPUT_CEILING = 16_384  # output tokens for one answer; what most hosted chat models can write at once
 
 
@@ -38,17 +39,14 @@ class DearestPrice:
 def estimate_cost(
     price: DearestPrice,
     input_tokens: int,
-    *,
-    output_limit: int | None,
-    assumed_output: int,
+    answer_tokens: int,
     answers: int = 1,
+    *,
     output_ceiling: int = OUTPUT_CEILING,
 ) -> Cost:
-    """What a request may cost; see above. `output_limit`: for one answer; None: the caller set none."""
-    output_tokens = assumed_output if output_limit is None else output_limit
-    if output_tokens > output_ceiling:  # noqa: PLR1730 - a call of `min` takes four times as long
-        output_tokens = output_ceiling
-    if answers > 1:
-        output_tokens *= answers
+    """What a request may cost; see above. `answer_tokens`: the limit of one answer, or what is assumed without one."""
+    if answer_tokens > output_ceiling:  # noqa: PLR1730 - a call of `min` takes four times as long
+        answer_tokens = output_ceiling
+    output_tokens = answer_tokens * answers
     millionths = input_tokens * price.input_nanousd + output_tokens * price.output_nanousd
-    return Cost(-(-millionths // _MILLION), input_tokens + output_tokens)
+    return _new(Cost, (-(-millionths // _MILLION), input_tokens + output_tokens))

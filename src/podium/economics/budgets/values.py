@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+import msgspec
+
 from podium.core.budgets import BudgetUnit
 from podium.core.reasons import Reason
 
@@ -79,8 +81,7 @@ class Refusal:
     standing: "Standing"
 
 
-@dataclass(slots=True)
-class Reservation:
+class Reservation(msgspec.Struct):
     """What is held for one exchange until it is settled, released, or its lease ends."""
 
     id: bytes  # the exchange's

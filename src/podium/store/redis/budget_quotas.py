@@ -153,13 +153,7 @@ class _Hot:
 class _Held(Reservation):
     """A reservation out of slices."""
 
-    __slots__ = ("slices",)
-
-    def __init__(
-        self, reservation_id: bytes, charges: tuple[Charge, ...], estimate: Cost, unix_ns: int, slices: list[_Slice]
-    ) -> None:
-        self.id, self.charges, self.estimate, self.made_unix_ns = reservation_id, charges, estimate, unix_ns
-        self.slices = slices
+    slices: list[_Slice]
 
 
 class BudgetQuotas:

@@ -82,9 +82,10 @@ class Gcra:
         if elapsed > 0:
             self.at_ns = now_ns
             low -= elapsed * self._rate
-            self._debt = low = low if low > 0 else 0  # noqa: FURB136 - a call costs more than the rest of the line
+            low = low if low > 0 else 0  # noqa: FURB136 - a call costs more than the rest of the line
         debt = low + amount * self._unit
         if debt > self._burst_units:
+            self._debt = low
             return False
         self._debt = debt
         self.flying += 1

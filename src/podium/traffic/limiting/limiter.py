@@ -30,13 +30,15 @@ State = Gcra | SlidingWindow | Places
 _SECOND_NS = 1_000_000_000
 _LOOK_AT = 8  # states that one new one looks at to make room
 _MIN_ENTRIES = 64
+_MAX_READY = 16_384
+_READY_BYTES = 400  # two tuples of some buckets, a third, and a place in a dict
 _CONCURRENCY = MEASURES.index("concurrency")
 
 
-class Grant(msgspec.Struct, eq=False):
+class Grant(msgspec.Struct, eq=False, gc=False):
     """An admitted exchange. Settle or release it when it ends; a second time does nothing."""
 
-    states: list[State]
+    states: Sequence[State]
     charge: Charge  # what was taken from each, by its measure
     serial: int
     at_ns: int  # in the limiter's own time
@@ -73,6 +75,7 @@ class Limiter:
         "_memory",
         "_now_ns",
         "_offset_ns",
+        "_ready",
         "_serial",
         "_shared",
         "_states",
@@ -90,6 +93,8 @@ class Limiter:
         self._now_ns = 0
         self._offset_ns = 0
         self._serial = 0
+        # Buckets that were asked for together, and their states, as long as these are theirs; by the buckets' identity.
+        self._ready: dict[int, tuple[Sequence[Bucket], tuple[State, ...]]] = {}
 
     def __len__(self) -> int:
         return len(self._states)
@@ -105,26 +110,25 @@ class Limiter:
         return len(self._shared)
 
     def acquire(self, buckets: Sequence[Bucket], charge: Charge, now_ns: int) -> Grant | Refusal:
-        """Take `charge` from every bucket, or nothing at all. The keys of the buckets differ."""
+        """Take `charge` from every bucket, or nothing at all. The keys of the buckets differ.
+
+        Quickest when the same tuple of buckets comes again.
+        """
         now = now_ns + self._offset_ns  # as `_now`, without the call
         if now < self._now_ns:
             now = self._stepped_back(now)
         self._now_ns = now
         serial = self._serial = self._serial + 1
         until_ns = now + self._lease_ns
-        known = self._states.get
-        states: list[State] = []
-        for bucket in buckets:
-            state = known(bucket.key)
-            if state is None:
-                state = self._open(bucket, now, states)
-            elif state.bucket is not bucket:
-                state.bind(bucket, now)
+        ready = self._ready.get(id(buckets))
+        states = ready[1] if ready is not None and ready[0] is buckets else self._find(buckets, now)
+        for state in states:
             if not state.take(charge[state.what], serial, now, until_ns):
                 for taken in states:
+                    if taken is state:
+                        break
                     taken.undo(charge[taken.what], serial)
                 return self._refuse(buckets, charge, now)
-            states.append(state)
         return Grant(states, charge, serial, now)
 
     def settle(self, grant: Grant, facts: Charge, now_ns: int) -> None:
@@ -198,14 +202,10 @@ class Limiter:
 
     def _refuse(self, buckets: Sequence[Bucket], charge: Charge, now: int) -> Refusal:
         """Of those without room, the one of the highest priority, then of the longest wait; the wait is the longest."""
-        states: list[State] = []
+        states = self._find(buckets, now)
         told: tuple[int, float, Bucket] | None = None
         longest: float = 0
-        for bucket in buckets:
-            state = self._states.get(bucket.key) or self._open(bucket, now, states)
-            if state.bucket is not bucket:
-                state.bind(bucket, now)
-            states.append(state)
+        for bucket, state in zip(buckets, states, strict=True):
             amount = charge[state.what]
             wait_ns = state.wait_ns(amount, now)
             if wait_ns == 0:
@@ -224,6 +224,33 @@ class Limiter:
             None if longest == inf else longest / _SECOND_NS,
             tuple([state.standing(now) for state in states]),
         )
+
+    def _find(self, buckets: Sequence[Bucket], now: int) -> tuple[State, ...]:
+        """The states of the buckets, opened or bound where they are not; remembered, if they stay theirs."""
+        mine: list[State] = []
+        for bucket in buckets:
+            state = self._states.get(bucket.key)
+            if state is None:
+                state = self._open(bucket, now, mine)
+            elif state.bucket is not bucket:
+                state.bind(bucket, now)
+                self._forget_ready()  # who comes with the old bucket has to bind it again
+            mine.append(state)
+        states = tuple(mine)
+        if type(buckets) is tuple and not self._shared and id(buckets) not in self._ready:
+            self._remember(buckets, states)
+        return states
+
+    def _remember(self, buckets: tuple[Bucket, ...], states: tuple[State, ...]) -> None:
+        if len(self._ready) >= _MAX_READY:
+            self._forget_ready()
+        if self._memory.used + _READY_BYTES <= self._max_bytes:
+            self._ready[id(buckets)] = buckets, states
+            self._memory.used += _READY_BYTES
+
+    def _forget_ready(self) -> None:
+        self._memory.used -= len(self._ready) * _READY_BYTES
+        self._ready.clear()
 
     def _open(self, bucket: Bucket, now: int, mine: list[State]) -> State:
         """The state of a subject that has none: its own, or the shared one when there is no room."""
@@ -265,6 +292,7 @@ class Limiter:
         return used is not None and self._forget(used)
 
     def _forget(self, key: str) -> bool:
+        self._forget_ready()  # some of them may be of this one
         self._memory.used -= self._states.pop(key).cost
         return len(self._states) < self._max_entries and self._memory.used < self._max_bytes
 

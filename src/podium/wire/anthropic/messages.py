@@ -51,7 +51,7 @@ class Request(msgspec.Struct):
         return True
 
     @property
-    def output_token_limit(self) -> int:
+    def answer_token_limit(self) -> int:
         """The most tokens that the answer may have."""
         return max(self.max_tokens, 0)
 
