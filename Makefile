@@ -54,6 +54,7 @@ format: $(STAMP) ## Put the code into the one format.
 .PHONY: reference
 reference: $(STAMP) ## Write the reference pages that are made from the code.
 	$(BIN)/python scripts/generate_reference.py
+	$(BIN)/python scripts/draw_phases.py
 
 .PHONY: bench
 bench: $(STAMP) ## Measure Podium beside other gateways (about an hour); ARGS="--quick --rounds 1" tries it out.
