@@ -20,6 +20,7 @@ __all__ = ["BACKEND_MARGIN", "BackendFinding", "worse_backends"]
 
 BACKEND_MARGIN = 0.05  # of rates and scores: replicas of one version differ by less unless one is broken
 _FEWEST = 2
+_TUNING = 500.0  # samples: what is broken is to be found soon, not what is a little worse
 
 _WATCHED = (
     ("call_failure_rate", "error_rate"),
@@ -53,17 +54,23 @@ class BackendFinding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def worse_backends(
-    observed: Observed, look: Look, *, taken_out: Collection[str] = frozenset()
+    observed: Observed, look: Look, *, arms: Collection[str], taken_out: Collection[str] = frozenset()
 ) -> tuple[BackendFinding, ...]:
-    """Those that are surely worse, worst evidence or not; `taken_out`: not looked at, and no witnesses.
+    """Those of the arms that are surely worse. `taken_out`: not looked at, and no witnesses.
 
-    Of a version never all: what is wrong with each of them is wrong with the version.
+    Of a version never all: what is wrong with each of them is wrong with the version. The level is shared out over
+    backends; over measures too, unless `look` is the only one: then it is about an arm that has failed already.
     """
-    present = {arm: [name for name in names if name not in taken_out] for arm, names in observed.backends.items()}
-    tests = sum(len(names) for names in present.values() if len(names) >= _FEWEST) * len(_METRICS)
+    present = {
+        arm: [name for name in names if name not in taken_out]
+        for arm, names in observed.backends.items()
+        if arm in arms
+    }
+    tests = sum(len(names) for names in present.values() if len(names) >= _FEWEST)
     if not tests:
         return ()
-    each = msgspec.structs.replace(look, alpha=look.alpha / tests)
+    alpha = look.alpha / tests / (1 if look.once else len(_METRICS))
+    each = msgspec.structs.replace(look, alpha=alpha, tuning=_TUNING)
     found: list[BackendFinding] = []
     for arm, names in present.items():
         if len(names) < _FEWEST:

@@ -8,7 +8,7 @@ import msgspec
 
 from podium.core.rollouts import Metric
 from podium.delivery.statistics.effect import compare
-from podium.delivery.statistics.intervals import Interval, Side
+from podium.delivery.statistics.intervals import Interval, Side, fixed_interval
 from podium.delivery.statistics.rates import guarded_rate_interval
 from podium.delivery.statistics.sequences import MINIMUM_SUBJECTS, sequential_interval
 from podium.delivery.statistics.sums import Sums
@@ -42,6 +42,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     proof_alpha: float  # of "it is no worse", and of what is only shown
     tuning: float  # samples of both arms at which intervals are narrowest
     minimum_subjects: int
+    once: bool = False  # nobody looks again: intervals of a fixed sample, which are narrower
 
 
 class MetricResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,6 +158,9 @@ def _scale(
 def _rates(baseline: Sums, candidate: Sums, look: Look, alpha: float, side: Side) -> Interval | None:
     if not baseline.total_x or not candidate.total_x:
         return None
+    if look.once:
+        effect = compare(baseline, candidate, rate=True)
+        return fixed_interval(effect, alpha=alpha, side=side) if effect is not None else None
     least = max(look.minimum_subjects, MINIMUM_SUBJECTS)
     return guarded_rate_interval(baseline, candidate, alpha=alpha, tuning=look.tuning, side=side, minimum=least)
 
@@ -175,6 +179,8 @@ def _sequence(
     effect = compare(baseline, candidate, relative=relative)
     if effect is None:
         return None
+    if look.once:
+        return fixed_interval(effect, alpha=alpha, side=side)
     if effect.subjects < max(look.minimum_subjects, MINIMUM_SUBJECTS):  # variances of so few are no guide
         return Interval.around(effect.estimate, float("inf"), alpha, side)
     return sequential_interval(effect, alpha=alpha, tuning=look.tuning, side=side)

@@ -115,7 +115,7 @@ class _Judgement:
     ) -> Iterator[tuple[Outcome, VerdictReason, str, tuple[BackendFinding, ...]]]:
         """In the order of their weight; the first one counts."""
         worse = [result for result in results if result.decision == "worse"]
-        backends = self._backends(failing=bool(worse))
+        backends = self._backends({(result.arm, result.name) for result in worse})
         if backends:
             yield "running", VerdictReason.BACKEND_WORSE, "; ".join(one.sentence for one in backends), backends
         if worse:
@@ -127,16 +127,18 @@ class _Judgement:
                 yield *finding, ()
         yield "success", VerdictReason.SEEN_ENOUGH, "the step had its time and samples, and no metric failed", ()
 
-    def _backends(self, *, failing: bool) -> tuple[BackendFinding, ...]:
-        """Those to take out. While an arm fails, only if no arm does without them."""
+    def _backends(self, failing: set[tuple[str, str]]) -> tuple[BackendFinding, ...]:
+        """Those to take out. While arms fail by measures, only theirs, and only if they do not without them."""
         taken_out = self._evidence.taken_out
-        look = replace(self._look, alpha=_BLAME_ALPHA if failing else self._analysis.false_return_rate)
-        found = worse_backends(self._observed, look, taken_out=taken_out)
-        if failing and found:
-            without = taken_out | {one.backend for one in found}
-            if any(result.decision == "worse" for result in self._compared(without, look)):
-                return ()
-        return found
+        if not failing:
+            look = replace(self._look, alpha=self._analysis.false_return_rate)
+            return worse_backends(self._observed, look, arms=self._shares, taken_out=taken_out)
+        look = replace(self._look, alpha=_BLAME_ALPHA, once=True)
+        found = worse_backends(self._observed, look, arms={arm for arm, _ in failing}, taken_out=taken_out)
+        without = taken_out | {one.backend for one in found}
+        again = self._compared(without, replace(look, alpha=self._analysis.false_return_rate))
+        rest = any(one.decision == "worse" and (one.arm, one.name) in failing for one in again)
+        return () if rest else found
 
     def _plainly_broken(self) -> str:
         """Where nothing can be compared: everybody has the new version."""

@@ -1,4 +1,4 @@
-"""Judges rollouts by the sums in the database, and keeps what decisions were made on: control.rollouts.ports.Analyst."""
+"""Judges rollouts by the sums in the database, and keeps what decisions were made on (control.rollouts.ports)."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -62,7 +62,7 @@ class SqlAnalyst:
         verdict = judge(standing.rollout, progress, evidence, now_unix_s)
         done = verdict.outcome == "success"
         return Judgement(
-            verdict="" if verdict.outcome == "running" else verdict.outcome,
+            verdict=verdict.outcome,
             reason=str(verdict.reason),
             detail=verdict.detail,
             happening=None if done else verdict.happening,
