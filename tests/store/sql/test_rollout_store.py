@@ -1,0 +1,268 @@
+import asyncio
+import random
+
+import msgspec
+import pytest
+from sqlalchemy import select, text
+
+from podium.control.ports import Change
+from podium.core.errors import InvalidRequest, NotFound
+from podium.core.event import AnswerFlag
+from podium.core.rollouts import Analysis, ArmShare, Progress, Rollout, Step
+from podium.delivery.analysis.evidence import Bundle, RevisionNote, arm_record
+from podium.delivery.analysis.judge import Evidence, judge
+from podium.delivery.analysis.observed import observed_of
+from podium.delivery.analysis.opinions import Feedback, Judgement
+from podium.delivery.analysis.report import effects_of
+from podium.delivery.analysis.tally import Tally, span_us
+from podium.store.sql.ledger import SqlLedger
+from podium.store.sql.resources import SqlResourceStore
+from podium.store.sql.rollout_store import SqlRolloutStore
+from podium.store.sql.rollout_tables import feedback, rollout_cells
+from podium.testing.events import make_event
+
+START_S = 1_760_000_000.0
+ROLLOUT = Rollout(
+    model="m",
+    candidate="new",
+    steps=(Step(percent=25, minimum_s=1), Step(percent=50, minimum_s=1), Step(percent=100)),
+    analysis=Analysis(),
+)
+
+
+def progress(step=0, **changes):
+    count = (2500, 5000)[step]
+    arms = (
+        ArmShare(name="candidate", version="new", first=0, count=count),
+        ArmShare(name="baseline", version="old", first=10_000 - count, count=count),
+    )
+    fields = {
+        "phase": "running",
+        "before": "old",
+        "salt": "s",
+        "step": step,
+        "arms": arms,
+        "started_unix_s": START_S,
+        "step_unix_s": START_S + 1000 * step,
+    }
+    return Progress(**(fields | changes))
+
+
+async def declare(database, now):
+    store = SqlResourceStore(database)
+    number, found = await store.current()
+    before = next((msgspec.to_builtins(one.spec) for one in found if one.kind == "Progress"), None)
+    change = Change("Progress", "r", before, msgspec.to_builtins(now))
+    await store.commit(expected=number, author="a", message=f"step {now.step}", changes=(change,))
+
+
+def exchange(after_s=5.0, **changes):
+    fields = {
+        "started_unix_ns": int((START_S + after_s) * 1e9),
+        "rollout": "r",
+        "arm": "candidate",
+        "version": "new",
+        "subject": f"{random.getrandbits(64):016x}",
+        "finish_reason": "stop",
+    }
+    return make_event(**(fields | changes))
+
+
+@pytest.fixture
+def store(database):
+    return SqlRolloutStore(database)
+
+
+async def test_what_is_observed_is_what_was_loaded(database, store):
+    await declare(database, progress())
+    chance = random.Random(3)
+    events = [
+        exchange(
+            chance.uniform(3, 900),
+            arm=chance.choice(["candidate", "baseline"]),
+            backend=chance.choice(["p/a", "p/b"]),
+            cost_nanousd=chance.randrange(10**6),
+            first_byte_ns=chance.randrange(10**6, 10**9),
+        )
+        for _ in range(600)
+    ]
+    for start in range(0, 600, 100):
+        await SqlLedger(database).load("a/1", start + 1, tuple(events[start : start + 100]))
+    tally = Tally()
+    for event in events:
+        tally.add(event, span_us(START_S))
+    seen, wanted = await store.observe("r", ROLLOUT, progress()), observed_of(tally)
+    assert seen.arms == wanted.arms
+    assert seen.backends == wanted.backends == {"candidate": ("p/a", "p/b"), "baseline": ("p/a", "p/b")}
+    for arm in ("candidate", "baseline"):
+        for measure in ("error_rate", "ttft_ms", "cost_nanousd", "call_wait_ms"):
+            one, other = seen.sums(arm, measure), wanted.sums(arm, measure)
+            assert (one.n, one.total_x) == (other.n, other.total_x)
+            assert one.ratio == pytest.approx(other.ratio, rel=1e-12)
+            assert one.yy == pytest.approx(other.yy, rel=1e-9)
+    assert (await store.observe("other", ROLLOUT, progress())).arms == ()
+    later = progress(started_unix_s=START_S + 950, step_unix_s=START_S + 950)
+    assert (await store.observe("r", ROLLOUT, later)).arms == ()  # another run
+
+
+async def test_steps_with_equal_shares_are_read_together(database, store):
+    ledger = SqlLedger(database)
+    await declare(database, progress())
+    await ledger.load("a/1", 1, tuple(exchange(subject="s", cost_nanousd=1) for _ in range(3)))
+    await declare(database, progress(1))
+    await ledger.load("a/1", 2, tuple(exchange(1010.0, subject="s", cost_nanousd=10) for _ in range(2)))
+    seen = await store.observe("r", ROLLOUT, progress(1))
+    assert [(arm.step, arm.exchanges) for arm in seen.arms] == [(0, 3), (1, 2)]
+    sums = seen.sums("candidate", "cost_nanousd")
+    assert (sums.n, sums.y, sums.x) == (1, 23, 5)
+
+
+async def test_the_course_and_the_quantiles_are_told(database, store):
+    await declare(database, progress())
+    events = [
+        exchange(2.0 + number, first_byte_ns=(100 if number % 10 else 2000) * 10**6, stream=True)
+        for number in range(900)
+    ]
+    await SqlLedger(database).load("a/1", 1, tuple(events))
+    points = await store.timeline("r", progress())
+    assert sum(point.exchanges for point in points) == 900
+    assert [point.unix_s for point in points] == sorted({point.unix_s for point in points})
+    assert 15 <= len(points) <= 16
+    assert points[3].measures["error_rate"] == 0
+    assert 100 < points[3].measures["ttft_ms"] < 200
+    assert "judge_score" not in points[3].measures
+    told = await store.quantiles("r", progress())
+    assert told["candidate"]["ttft_ms"]["p50"] == pytest.approx(100, rel=0.07)
+    assert told["candidate"]["ttft_ms"]["p99"] == pytest.approx(2000, rel=0.07)
+    assert await store.timeline("x", progress()) == ()
+    assert await store.quantiles("x", progress()) == {}
+
+
+async def test_a_long_course_has_few_points(database, store):
+    await declare(database, progress())
+    days = [exchange(2.0 + 3600 * hour) for hour in range(700)]
+    await SqlLedger(database).load("a/1", 1, tuple(days))
+    points = await store.timeline("r", progress())
+    assert len(points) <= 200
+    assert sum(point.exchanges for point in points) == 700
+
+
+async def counted(store, measure):
+    return (await store.observe("r", ROLLOUT, progress())).sums("candidate", measure)
+
+
+async def test_feedback_counts_once_for_each_exchange_and_kind(database, store):
+    await declare(database, progress())
+    await SqlLedger(database).load("a/1", 1, (exchange(request_id="q1"), exchange(request_id="q2")))
+    give = lambda **said: store.give_feedback(Feedback(**said), tenant="acme", key_id="k")  # noqa: E731 - a word
+    first = await give(request_id="q1", thumbs="up", score=0.25)
+    assert (first.counted, first.repeated) == (("thumbs", "score"), ())
+    again = await give(request_id="q1", thumbs="down", task_done=False, comment="no\0t so good")
+    assert (again.counted, again.repeated) == (("task_done", "comment"), ("thumbs",))
+    await give(request_id="q2", thumbs="down")
+    thumbs = await counted(store, "thumbs_up_rate")
+    assert (thumbs.total_y, thumbs.total_x) == (1, 2)
+    assert (await counted(store, "feedback_score")).ratio == 0.25
+    assert (await counted(store, "task_done_rate")).ratio == 0
+    assert (await counted(store, "error_rate")).total_x == 2  # no exchange was counted again
+    async with database.read() as connection:
+        comments = set(await connection.scalars(select(feedback.c.comment)))
+    assert comments == {"", "no\ufffdt so good"}
+
+
+async def test_feedback_of_two_at_once_counts_once(database, other_database, store):
+    await declare(database, progress())
+    await SqlLedger(database).load("a/1", 1, (exchange(request_id="q1"),))
+    said = Feedback(request_id="q1", thumbs="up")
+    stores = (store, SqlRolloutStore(other_database)) * 3
+    told = await asyncio.gather(*(one.give_feedback(said, tenant="acme", key_id="k") for one in stores))
+    assert sorted(len(one.counted) for one in told) == [0, 0, 0, 0, 0, 1]
+    assert (await counted(store, "thumbs_up_rate")).total_x == 1
+
+
+async def test_unknown_and_foreign_request_ids_are_refused(database, store):
+    await declare(database, progress())
+    mirrored = exchange(request_id="q1", answer_flags=int(AnswerFlag.MIRRORED))
+    await SqlLedger(database).load("a/1", 1, (mirrored, exchange(request_id="q2")))
+    for request_id, tenant in (("q3", "acme"), ("q2", "globex"), ("q1", "acme")):
+        with pytest.raises(NotFound):
+            await store.give_feedback(Feedback(request_id=request_id, thumbs="up"), tenant=tenant, key_id="k")
+    with pytest.raises(InvalidRequest):
+        await store.give_feedback(Feedback(request_id="q2"), tenant="acme", key_id="k")
+    assert (await counted(store, "thumbs_up_rate")).n == 0
+
+
+async def test_feedback_on_what_no_rollout_chose_is_kept(database, store):
+    await SqlLedger(database).load("a/1", 1, (make_event(request_id="q1"), exchange(request_id="q2")))
+    for request_id in ("q1", "q2"):  # the second: of a rollout that nobody knows
+        told = await store.give_feedback(Feedback(request_id=request_id, task_done=True), tenant="acme", key_id="k")
+        assert told.counted == ("task_done",)
+    async with database.read() as connection:
+        assert (await connection.execute(select(rollout_cells))).all() == []
+
+
+async def test_a_judgement_counts_once(database, store):
+    await declare(database, progress())
+    event = exchange(backend="p/a")
+    await SqlLedger(database).load("a/1", 1, (event,))
+    said = Judgement(exchange_id=event.id, judge="big", score_first=1.0, score_second=0.5)
+    assert await store.judged(said)
+    assert not await store.judged(msgspec.structs.replace(said, score_first=0.0))
+    assert (await counted(store, "judge_score")).ratio == 0.75
+    with pytest.raises(NotFound):
+        await store.judged(msgspec.structs.replace(said, exchange_id=b"\0" * 16))
+
+
+async def test_an_opinion_and_its_sum_come_together_or_not_at_all(database, store):
+    await declare(database, progress())
+    await SqlLedger(database).load("a/1", 1, (exchange(request_id="q1"),))
+    async with database.write() as connection:
+        await connection.execute(text("ALTER TABLE rollout_minutes RENAME TO hidden"))
+    with pytest.raises(Exception, match="rollout_minutes"):
+        await store.give_feedback(Feedback(request_id="q1", thumbs="up"), tenant="acme", key_id="k")
+    async with database.write() as connection:
+        await connection.execute(text("ALTER TABLE hidden RENAME TO rollout_minutes"))
+    async with database.read() as connection:
+        assert (await connection.execute(select(feedback))).all() == []
+
+
+async def test_evidence_is_read_back_whole_and_kept_once(database, store):
+    await declare(database, progress())
+    events = tuple(exchange(3 + number / 50, arm=("candidate", "baseline")[number % 2]) for number in range(400))
+    await SqlLedger(database).load("a/1", 1, events)
+    observed = await store.observe("r", ROLLOUT, progress())
+    quantiles = await store.quantiles("r", progress())
+    verdict = judge(ROLLOUT, progress(), Evidence(observed), START_S + 60)
+    bundle = Bundle(
+        name="r",
+        decided_unix_s=START_S + 60.25,
+        happening="step_done",
+        reason=verdict.reason,
+        detail=verdict.detail,
+        rollout=ROLLOUT,
+        progress=progress(),
+        verdict=verdict,
+        digests={"new": "abc", "old": "def"},
+        arms=tuple(arm_record(seen, quantiles[seen.name]) for seen in observed.arms),
+        metrics=effects_of(ROLLOUT, progress(), observed),
+        timeline=await store.timeline("r", progress()),
+        revisions=(RevisionNote(number=1, author="a", message="m", created_unix_s=1.5),),
+    )
+    key = await store.keep_evidence(bundle)
+    assert await store.keep_evidence(bundle) == key
+    other = await store.keep_evidence(msgspec.structs.replace(bundle, decided_unix_s=START_S + 90))
+    assert len(key) == 64
+    assert await store.evidence(key) == bundle
+    assert await store.evidence("0" * 64) is None
+    assert [one for one, _ in await store.evidence_of("r")] == [other, key]
+    assert {one.name for one in bundle.metrics} >= {"error_rate", "ttft_ms", "cost_nanousd", "input_tokens"}
+
+
+async def test_sums_of_old_runs_can_be_forgotten(database, store):
+    await declare(database, progress())
+    await SqlLedger(database).load("a/1", 1, (exchange(),))
+    await store.forget_sums("r", span_us(START_S))
+    assert (await store.observe("r", ROLLOUT, progress())).cells != ()
+    await store.forget_sums("r", span_us(START_S) + 1)
+    seen = await store.observe("r", ROLLOUT, progress())
+    assert (seen.arms, seen.cells) == ((), ())
