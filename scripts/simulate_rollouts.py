@@ -135,7 +135,7 @@ class Watched:
     def _observed(self) -> Observed:
         together = comparable(self._rollout, self._progress, self._spans)
         cells = [
-            Cell(arm, f"at {arm}", cluster, tuple(row))
+            Cell(arm, "", cluster, tuple(row))  # no backend is named: which one is to blame is not asked
             for arm in {share.name for share in self._progress.arms}
             for cluster, row in enumerate(sum(self._totals[span, arm] for span in together).tolist())  # type: ignore[union-attr]
             if row[0]
