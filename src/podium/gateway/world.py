@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 
+from podium.core.recent import Recent
 from podium.core.resources import BackendSpec, Model
 from podium.core.rollouts import ACTIVE_PHASES
 from podium.core.snapshot import KeyEntry, Snapshot
@@ -60,8 +61,8 @@ class World:
         self.budgets = BudgetTable(snapshot.budgets)
         self.flags = FlagSet(snapshot.flags)
         self._dearest: dict[str, DearestPrice] = {}
-        self._principals: dict[str, Principal] = {}
-        self._proven: dict[bytes, tuple[Principal, float]] = {}
+        self._principals: Recent[str, Principal] = Recent(_MAX_PRINCIPALS)
+        self._proven: Recent[bytes, tuple[Principal, float]] = Recent(_MAX_PROVEN)
         self._names = {name: name for name in snapshot.models}
         self._names |= {alias: name for name, model in snapshot.models.items() for alias in model.aliases}
         compiler = _Compiler(snapshot, upstreams, fleet, now_ns)
@@ -98,11 +99,10 @@ class World:
 
     def remember(self, authorization: bytes, principal: Principal) -> None:
         """Keep a proof until the first moment at which anything about the key expires."""
-        if len(self._proven) >= _MAX_PROVEN:
-            self._proven.pop(next(iter(self._proven)))
         entry = principal.entry
         ends = [entry.expires_unix_s, *(secret.expires_unix_s for secret in entry.secrets)]
-        self._proven[authorization] = principal, min((end for end in ends if end is not None), default=math.inf)
+        until_unix_s = min((end for end in ends if end is not None), default=math.inf)
+        self._proven.put(authorization, (principal, until_unix_s))
 
     def principal(self, entry: KeyEntry) -> Principal:
         """The key's permissions and limits, compiled at its first use."""
@@ -114,9 +114,8 @@ class World:
             buckets = None
             if not self.limits.asks_requests:
                 buckets = self.limits.buckets(Dimensions(key=entry.id, tenant=entry.tenant, tier=tier))
-            if len(self._principals) >= _MAX_PRINCIPALS:
-                self._principals.pop(next(iter(self._principals)))
-            principal = self._principals[entry.id] = Principal(entry, permissions, tier, buckets)
+            principal = Principal(entry, permissions, tier, buckets)
+            self._principals.put(entry.id, principal)
         return principal
 
     def model(self, name: str) -> tuple[str, Model] | None:
