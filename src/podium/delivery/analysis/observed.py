@@ -64,46 +64,50 @@ class Observed:
     def sums(self, arm: str, measure: str, *, only: str | None = None, without: Collection[str] = frozenset()) -> Sums:
         """What the statistics need of one measure: of all of an arm's backends, of one, or of all but some."""
         at = 2 * INDEX[measure] + 1
-        rows = self._rows(arm, only, frozenset(without))
-        return _sums([(row[at], row[at + 1]) for row in rows if row[at + 1] > 0])
+        if only is not None:
+            ys, xs = self._column(arm, only, at), self._column(arm, only, at + 1)
+        else:
+            ys, xs = self._all_but(arm, without, at), self._all_but(arm, without, at + 1)
+        return _sums([(y, x) for y, x in zip(ys, xs, strict=True) if x > 0])
 
     def exposures(self, arm: str) -> tuple[float, float]:
         """How many there were, and the sum of squares of each subject's.
 
         Groups are drawn by a hash: how their totals vary tells what their subjects' squares add up to.
         """
-        totals = [row[0] for row in self._rows(arm, None, frozenset())]
+        totals = self._all_but(arm, (), 0)
         whole = fsum(totals)
         mean = whole / CLUSTERS
-        apart = fsum((one - mean) ** 2 for one in totals) + (CLUSTERS - len(totals)) * mean * mean
-        return whole, apart * CLUSTERS / (CLUSTERS - 1)
+        return whole, fsum((one - mean) ** 2 for one in totals) * CLUSTERS / (CLUSTERS - 1)
 
     @cached_property
-    def _known(self) -> dict[tuple[str, str | None, frozenset[str]], list[list[float]]]:
+    def _by_backend(self) -> dict[str, dict[str, list[Cell]]]:
+        found: dict[str, dict[str, list[Cell]]] = {}
+        for cell in self.cells:
+            found.setdefault(cell.arm, {}).setdefault(cell.backend, []).append(cell)
+        return found
+
+    @cached_property
+    def _columns(self) -> dict[tuple[str, str | None, int], list[float]]:
         return {}
 
-    def _rows(self, arm: str, only: str | None, without: frozenset[str]) -> list[list[float]]:
-        key = (arm, only, without)
-        rows = self._known.get(key)
-        if rows is None:
-            wanted = (
-                cell
-                for cell in self.cells
-                if cell.arm == arm and cell.backend not in without and (only is None or cell.backend == only)
-            )
-            rows = self._known[key] = _by_cluster(wanted)
-        return rows
+    def _column(self, arm: str, backend: str | None, at: int) -> list[float]:
+        """One of the totals by group; None: all backends together."""
+        known = self._columns.get((arm, backend, at))
+        if known is None:
+            known = self._columns[arm, backend, at] = [0.0] * CLUSTERS
+            of_arm = self._by_backend.get(arm, {})
+            for cells in of_arm.values() if backend is None else [of_arm.get(backend, [])]:
+                for cell in cells:
+                    known[cell.cluster] += cell.totals[at]
+        return known
 
-
-def _by_cluster(cells: Iterable[Cell]) -> list[list[float]]:
-    found: dict[int, list[float]] = {}
-    for cell in cells:
-        row = found.get(cell.cluster)
-        if row is None:
-            found[cell.cluster] = list(cell.totals)
-        else:
-            found[cell.cluster] = [one + more for one, more in zip(row, cell.totals, strict=True)]
-    return [found[cluster] for cluster in sorted(found)]
+    def _all_but(self, arm: str, without: Collection[str], at: int) -> list[float]:
+        """Counts are whole numbers, so that nothing is left where nothing should be."""
+        left = self._column(arm, None, at)
+        for backend in set(without) & self._by_backend.get(arm, {}).keys():
+            left = [one - less for one, less in zip(left, self._column(arm, backend, at), strict=True)]
+        return left
 
 
 def _sums(pairs: Sequence[tuple[float, float]]) -> Sums:
