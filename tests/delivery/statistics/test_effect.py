@@ -4,6 +4,7 @@ gbstats is GrowthBook's engine. Its release 0.8.0 wants numpy < 2 and cannot sta
 rows below is written here.
 """
 
+from dataclasses import replace
 from math import sqrt
 from statistics import NormalDist
 
@@ -17,6 +18,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 from podium.delivery.statistics.effect import compare
 from podium.delivery.statistics.intervals import Side, fixed_interval, fixed_p_value
+from podium.delivery.statistics.sequences import sequential_interval
 from podium.delivery.statistics.sums import NO_SUMS, Subject, Sums
 
 ROWS_A = [(3, 2), (7, 5), (1, 4), (9, 6), (4, 3), (2, 2), (8, 7), (5, 5)]
@@ -174,10 +176,25 @@ def test_an_arm_that_says_nothing_has_no_effect():
     assert compare(Sums.of([Subject(0)] * 9), some, relative=True) is None
 
 
-def test_certain_effects_have_certain_p_values():
-    certain = compare(means([1, 1]), means([2, 2]))
+def test_values_that_never_differ_do_not_differ_between_arms():
+    one = Sums.from_totals(*(60, 60 * 0.1, 60, 60 * 0.1**2, 60, 60 * 0.1))
+    other = Sums.of([Subject(0.1 * 7, 7)] * 100)
 
-    assert fixed_p_value(certain) == 0
+    effect = compare(one, other)
+
+    assert abs(effect.estimate) < 1e-15
+    assert not sequential_interval(effect, side=Side.LOWER).above(0)
+    assert not sequential_interval(effect, side=Side.UPPER).below(0)
+    assert sequential_interval(compare(one, Sums.of([Subject(0.11)] * 60))).above(0)
+
+
+def test_certain_effects_have_certain_p_values():
+    certain = compare(means([1] * 9), means([2] * 9))
+
+    assert fixed_p_value(certain) < 1e-30
     assert fixed_p_value(certain, null=1) == 1
-    assert fixed_p_value(certain, side=Side.LOWER) == 0
+    assert fixed_p_value(certain, side=Side.LOWER) < 1e-30
     assert fixed_p_value(certain, side=Side.UPPER) == 1
+    assert fixed_p_value(replace(certain, variance=0)) == 0
+    assert fixed_p_value(replace(certain, variance=0), null=1) == 1
+    assert fixed_p_value(replace(certain, variance=0), side=Side.UPPER) == 1

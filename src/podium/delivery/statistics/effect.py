@@ -8,7 +8,8 @@ CUPED (Deng, Xu, Kohavi and Walker, WSDM 2013) takes out what was known of subje
 `theta * z`, with one theta for both arms from the co-moments within them, as in a regression on arm and `z`.
 
 Rates (`y` counts some of the `x`) get a floor: no arm's variance is smaller than that of independent trials whose rate
-is (y + 1) / (x + 2). So 0 errors of n is not taken for certainty.
+is (y + 1) / (x + 2). So 0 errors of n is not taken for certainty. Everything else has a floor for the sake of rounding:
+values that never differ have means that differ in the last digit.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from podium.delivery.statistics.sums import Sums
 __all__ = ["Effect", "compare"]
 
 _FEWEST = 2  # subjects of an arm: one has no variance
+_ROUNDING = 1e-9  # of a ratio, at most: the least deviation that its estimate has
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ def compare(
         return None
     theta = _theta(baseline, candidate, before, after) if cuped else 0.0
     variances = [
-        max(_variance(sums, ratio, theta), _floor(sums) if rate else 0.0)
+        max(_variance(sums, ratio, theta), _floor(sums) if rate else (_ROUNDING * ratio) ** 2)
         for sums, ratio in ((baseline, before), (candidate, after))
     ]
     difference = after - before - theta * (candidate.z - baseline.z)
