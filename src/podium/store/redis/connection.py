@@ -1,13 +1,16 @@
 """One connection to the shared store, opened and used with hard time limits set by the caller."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import hiredis
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as BrokenError
 from redis.exceptions import RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
@@ -17,6 +20,8 @@ from podium.store.redis.settings import RedisSettings
 __all__ = ["Command", "RedisConnection", "check_url", "words_of"]
 
 Command = tuple[str | bytes | int, ...]
+
+_packed: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]  # redis-py's own way takes six times as long
 
 
 class RedisConnection:
@@ -41,9 +46,9 @@ class RedisConnection:
         RedisError or OSError when the connection breaks; a cancellation closes it, for answers are still to come.
         """
         inner = self._inner
-        await inner.send_packed_command([_packed(commands)], check_health=False)
-        answers = []
-        for _ in commands:
+        await inner.send_packed_command([b"".join([_packed(command) for command in commands])], check_health=False)
+        answers: list[Any] = []
+        while len(answers) < len(commands):
             try:
                 answers.append(await inner.read_response())
             except ResponseError as error:
@@ -51,7 +56,20 @@ class RedisConnection:
                 if not inner.is_connected:
                     raise
                 answers.append(error)
+            await self._take_what_came(answers, len(commands))
         return answers
+
+    async def _take_what_came(self, answers: list[Any], most: int) -> None:
+        """Take the answers that came with the last one: redis-py's own way takes ten times as long for each."""
+        reader: Any = self._inner._parser._reader  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+        while len(answers) < most:
+            answer = reader.gets()
+            if answer is NOT_ENOUGH_DATA:
+                return
+            if isinstance(answer, BrokenError):
+                await self.close()
+                raise answer
+            answers.append(answer)
 
     async def tell(self, command: Command) -> None:
         """Send a command whose answer comes among the pushed messages."""
@@ -71,17 +89,6 @@ def check_url(settings: RedisSettings) -> None:
     if settings.url is None:
         raise OperatorError("No shared store is set.", hint="redis.url looks like redis://host:6379/0")
     _unopened(settings)
-
-
-def _packed(commands: Sequence[Command]) -> bytes:
-    """The commands as the server reads them (RESP 2); redis-py's own way takes three times as long."""
-    pieces: list[bytes] = []
-    for command in commands:
-        pieces.append(b"*%d\r\n" % len(command))
-        for word in command:
-            raw = word if isinstance(word, bytes) else str(word).encode()
-            pieces.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
-    return b"".join(pieces)
 
 
 def words_of(error: BaseException) -> str:
