@@ -8,6 +8,7 @@ from podium.core.resources import BackendSpec, Version
 from podium.core.rollouts import Analysis, Arm, Metric, Progress, Rollout, Segment, Step
 from podium.delivery.buckets import arms_at
 from podium.delivery.digest import version_name
+from podium.gateway.mirror import MOST_COPIES
 from podium.testing.upstream import Behaviour, Mode
 
 NEW = Version(backends=(BackendSpec(provider="b", model="b-model"),))
@@ -224,6 +225,68 @@ async def test_arms_of_an_ab_test_are_told_by_name(moved):
     await moved.serve(Rollout(model="m", strategy="ab", arms=arms))
     events = [(await moved.ask(f"user-{n}"))[1] for n in range(30)]
     assert {(event.arm, event.provider) for event in events} == {("short", "a"), ("long", "b")}
+
+
+SHADOW = Rollout(model="m", candidate="new", strategy="shadow")
+
+
+async def with_copy(moved, **more):
+    """The events of the caller's exchange and of its copy."""
+    _, own = await moved.ask(**more)
+    return own, await moved.stage.event(moved.stage.gateway.events.index(own) + 1)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_mirrored_candidate_gets_a_copy_that_nobody_sees_or_pays_for(moved, stream):
+    await moved.serve(SHADOW)
+    moved.stage["b"].behave(Behaviour(text="new words"))
+    answer, own = await moved.ask(stream=stream, headers={"x-request-id": "mine"})
+    copy = await moved.stage.event(1)
+    assert b"new" not in answer.body
+    assert own.version.startswith("m-1@")
+    assert (own.arm, own.answer_flags, own.key_id) == ("baseline", 0, "testkey00000")
+    assert (copy.arm, copy.answer_flags, copy.key_id) == ("candidate", AnswerFlag.MIRRORED, "")
+    assert (copy.version, copy.stream, copy.status) == (version_name("new", NEW), stream, 200)
+    for field in ("tenant", "user", "model", "subject", "rollout", "request_id", "endpoint"):
+        assert getattr(copy, field) == getattr(own, field)
+    assert copy.cost_nanousd > 0
+    assert moved.stage["b"].requests[0].body == moved.stage["a"].requests[0].body.replace(b"a-model", b"b-model")
+
+
+async def test_a_mirrored_candidate_that_fails_harms_nobody_and_gets_no_more_copies(moved):
+    fallback = {"retries": {"attempts": 1}, "fallbacks": [{"model": "other", "on": ["down"]}]}
+    await moved.serve(SHADOW, model=moved.stage.model("a", failure=fallback))
+    moved.stage["b"].behave(Mode.SERVER_ERROR)
+    for _ in range(10):
+        own, copy = await with_copy(moved)
+        assert (own.status, copy.status >= 500, copy.fallbacks) == (200, True, 0)
+    (tripped,) = moved.stage.gateway.fleet.bursts.tripped()
+    assert (tripped.arm, tripped.failures) == ("candidate", 10)
+    before = moved.stage.gateway.flight.mirrors.counts()
+    assert (await moved.ask())[0].status == 200
+    assert moved.stage.gateway.flight.mirrors.counts() == before
+
+
+async def test_copies_are_dropped_and_counted_when_there_are_too_many(moved):
+    await moved.serve(SHADOW)
+    moved.stage["b"].behave(Mode.SILENT)
+    for n in range(MOST_COPIES + 3):
+        answer, _ = await moved.ask(f"user-{n}")
+        assert answer.status == 200
+    mirrors = moved.stage.gateway.flight.mirrors
+    assert mirrors.counts() == {("made",): MOST_COPIES, ("dropped",): 3}
+    await mirrors.close(1.0)
+    copies = [event for event in moved.stage.gateway.events if event.answer_flags & AnswerFlag.MIRRORED]
+    assert len(copies) == MOST_COPIES
+    assert {event.reason for event in copies} == {"draining"}
+    assert not moved.stage.gateway.fleet.bursts.tripped()
+
+
+async def test_what_failed_for_its_caller_is_copied_too(moved):
+    await moved.serve(SHADOW)
+    moved.stage["a"].behave(Mode.SERVER_ERROR)
+    own, copy = await with_copy(moved)
+    assert (own.status >= 500, copy.status) == (True, 200)
 
 
 JSON_ASKED = {"response_format": {"type": "json_object"}, "content": "as JSON, please"}

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from podium.core.clock import Clock
 from podium.core.errors import InvalidRequest, PodiumError, UpstreamError
+from podium.core.event import AnswerFlag
 from podium.core.exchange import Exchange
 from podium.core.reasons import Fault, Reason
 from podium.core.trace import upstream_span_id
@@ -37,6 +38,7 @@ __all__ = ["Call"]
 
 _PREFIX_BYTES = 8 * 1024
 _NEVER_NS = 1 << 62
+_MIRRORED = int(AnswerFlag.MIRRORED)  # a copy is about its version: no other model answers it
 _CANNOT_SAY = (Reason.UNSUPPORTED_PARAMETER, Reason.ENDPOINT_NOT_SUPPORTED)  # of a protocol; another one may
 
 
@@ -101,7 +103,7 @@ class Call:
 
     def _go_on(self, error: PodiumError) -> bool:
         """Go on to another model, if there is one that may do better."""
-        if self._loop.time() >= self._deadline_s > 0:
+        if self._loop.time() >= self._deadline_s > 0 or self.exchange.answer_flags & _MIRRORED:
             return False
         if self._route is None:
             self._route = Route(self._world, self.exchange.model, self._pool)

@@ -22,6 +22,7 @@ from podium.gateway.faces import face_of
 from podium.gateway.flag_counts import FlagCounts
 from podium.gateway.flags import MAX_CONTEXT_LENGTH, check_context_length
 from podium.gateway.landing import Landing, Outcome, json_headers
+from podium.gateway.mirror import Mirrors
 from podium.gateway.ports import Budgets, Caller, EventSink, Journal, Limits
 from podium.gateway.settings import GatewaySettings
 from podium.gateway.settle import settle
@@ -70,6 +71,7 @@ class Flight:
         self._settings = settings
         self._pepper = pepper
         self._clock = clock
+        self.mirrors = Mirrors(gateway=settings.name, journal=journal, sinks=sinks, clock=clock)
         self.flag_counts = FlagCounts(clock.unix_ns() / 1e9)
         self._loop = asyncio.get_running_loop()  # asked for once: each asking is a system call on Python 3.11
         self.admitter = Admitter(
@@ -101,7 +103,14 @@ class Flight:
             await waiting
         pool = stages.choose_pool(exchange, world, caller, principal)
         clock, loop = self._clock, self._loop
-        await Call(exchange, caller, face, request, body, world, pool, outcome, clock, loop, random).run()
+        call = Call(exchange, caller, face, request, body, world, pool, outcome, clock, loop, random)
+        if not exchange.mirrored:
+            return await call.run()
+        try:
+            await call.run()
+        finally:
+            if not caller.gone:
+                self.mirrors.copy(exchange, caller, face, request, body, world)
 
     def view(self, exchange: Exchange, caller: Caller, render: View) -> Coroutine[Any, Any, None]:
         """Answer from what the gateway knows, without a model."""

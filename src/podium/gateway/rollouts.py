@@ -62,6 +62,11 @@ class RolloutPools:
             exchange.mirrored = chosen.mirrored and not self.is_out("")
         return self.pools.get(chosen.version)
 
+    def mirror(self) -> Pool | None:
+        """The pool that gets copies; None: nobody does."""
+        candidate = self.chooser.spec.candidate
+        return None if candidate is None or self.is_out("") else self.pools.get(candidate)
+
     def is_out(self, arm: str) -> bool:
         """Whether the arm failed so much here that nobody gets it; without a name, whether any did."""
         if not arm:

@@ -23,6 +23,7 @@ _HOUR_NS = HOUR_S * _NS
 _DAY_NS = 24 * _HOUR_NS
 _NAMES = dict(zip(SPEND_COLUMNS, ("tenant", "key_id", "user", "model", "tags"), strict=True))
 _START = "start_ns"
+_NOBODYS = ""  # key of copies that rollouts make of exchanges: no budget pays for them
 _OF_HOURS = {"tenant", "key", "model"}
 
 
@@ -66,5 +67,5 @@ def _sums(query: SpendQuery, table: Table, begun: ColumnElement[int]) -> Select[
         columns.append((begun - begun % query.bucket_ns).label(_START))
         groups.append(_START)  # the column of the answer: repeated, its parameter would make it another expression
     tokens = func.sum(of.input_tokens + of.output_tokens).label("tokens")
-    told = select(*columns, func.sum(of.cost_nanousd).label("nanousd"), tokens)
+    told = select(*columns, func.sum(of.cost_nanousd).label("nanousd"), tokens).where(of.key_id != _NOBODYS)
     return told.group_by(*groups).having(func.count() > 0)
