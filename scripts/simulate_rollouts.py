@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from math import log, log1p
 from pathlib import Path
 from time import monotonic
@@ -42,7 +41,7 @@ BEGIN_UNIX_S, LOOK_S = 1_800_000_000.0, 10.0
 SUBJECTS = 2000  # of equal versions
 SLOWLY, QUICKLY = 0.1, 0.5  # subjects that leave between two looks: of equal versions, of worse ones
 LOOKS_A_STEP = 20
-LOOKS_TO_STATED = 40  # of worse versions
+LOOKS_TO_STATED, MOST_LOOKS = 40, 400  # of worse versions
 POWER = 0.99  # of the stated sample: all but one in a hundred is to be returned by then
 SHARE = 25.0  # percent of the subjects that get the worse version
 HISTORY_LOOKS, HISTORY_SUBJECTS = 100, 5000
@@ -178,13 +177,13 @@ def worse(index: int, *, seed: int, which: int, stated: int) -> tuple[float, str
     random = np.random.default_rng([seed, 1 + which, index])
     subjects = round(stated / one.samples_per_exchange / LOOKS_TO_STATED / (SHARE / 100))
     watched = Watched(rollout_of((SHARE,), tolerant=True), Traffic(random, subjects, QUICKLY), one.change)
-    for _ in count():
+    for _ in range(MOST_LOOKS):
         verdict = watched.look()
         if verdict.outcome == "failed":
             return next(result.samples for result in verdict.metrics if result.name == one.metric), _worse_metrics(
                 verdict
             )
-    raise AssertionError("a worse version is returned at last")
+    raise AssertionError(f"{one.name}: never returned")
 
 
 def _worse_metrics(verdict: Verdict) -> str:
