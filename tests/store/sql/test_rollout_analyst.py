@@ -1,0 +1,129 @@
+import msgspec
+import pytest
+
+from podium.control.ports import Change
+from podium.control.rollouts.ports import Judgement
+from podium.control.rollouts.standing import Standings
+from podium.core.event import AnswerFlag
+from podium.core.rollouts import Rollout, Step
+from podium.delivery.buckets import arms_at
+from podium.delivery.digest import version_digest
+from podium.delivery.phases import Happening
+from podium.store.sql.ledger import SqlLedger
+from podium.store.sql.resources import SqlResourceStore
+from podium.store.sql.rollout_analyst import SqlAnalyst
+from podium.store.sql.rollout_store import SqlRolloutStore
+from podium.testing.events import make_event
+
+START_S = 1_760_000_000.0
+STEPS = (Step(percent=50, minimum_s=5, minimum_samples=20), Step(percent=100))
+ROLLOUT = Rollout(model="m", candidate="new", steps=STEPS)
+BACKENDS = [{"provider": "p", "model": "a"}, {"provider": "p", "model": "b"}]
+
+
+def declared(*, weight=1):
+    progress = {
+        "phase": "running",
+        "before": "old",
+        "salt": "s",
+        "arms": msgspec.to_builtins(arms_at(ROLLOUT, 0, "old")),
+        "started_unix_s": START_S,
+        "step_unix_s": START_S,
+    }
+    backends = [BACKENDS[0], BACKENDS[1] | {"weight": weight}]
+    yield "Version", "new", {"backends": backends, "system_prompt": "new"}
+    yield "Version", "old", {"backends": BACKENDS}
+    yield "Model", "m", {"version": "old"}
+    yield "Rollout", "r", msgspec.to_builtins(ROLLOUT)
+    yield "Progress", "r", progress
+
+
+@pytest.fixture
+def resources(database):
+    return SqlResourceStore(database)
+
+
+@pytest.fixture
+async def standing(resources):
+    changes = tuple(Change(kind, name, None, spec) for kind, name, spec in declared())
+    await resources.commit(expected=0, author="ann", message="begin", changes=changes)
+    return await Standings(resources).one("r")
+
+
+@pytest.fixture
+def store(database):
+    return SqlRolloutStore(database)
+
+
+def exchanges(*, bad_backend=None, bad=False):
+    for number in range(600):
+        candidate, backend = number % 2 == 0, ("p/a", "p/b")[number // 2 % 2]
+        empty = candidate and (bad or backend == bad_backend) and number % 3 == 0
+        yield make_event(
+            started_unix_ns=int((START_S + 3 + number / 20) * 1e9),
+            rollout="r",
+            arm="candidate" if candidate else "baseline",
+            version="new" if candidate else "old",
+            backend=backend,
+            subject=f"s{number % 300}",
+            finish_reason="stop",
+            answer_flags=int(AnswerFlag.EMPTY) if empty else 0,
+        )
+
+
+async def test_a_good_candidate_has_had_enough(database, standing, store, resources):
+    analyst = SqlAnalyst(store, resources, lambda: 0.5)
+    assert (await analyst.judge(standing, START_S + 3)).reason == "too_early"
+    assert (await analyst.judge(standing, START_S + 33)).reason == "too_few_samples"
+    await SqlLedger(database).load("a/1", 1, tuple(exchanges()))
+    told = await analyst.judge(standing, START_S + 33)
+    assert (told.verdict, told.enough, told.happening, told.bad_backend) == ("success", True, None, None)
+
+
+async def test_a_bad_candidate_fails_and_the_evidence_says_why(database, standing, store, resources):
+    await SqlLedger(database).load("a/1", 1, tuple(exchanges(bad=True)))
+    analyst = SqlAnalyst(store, resources, lambda: 0.0)
+    told = await analyst.judge(standing, START_S + 33)
+    assert (told.verdict, told.enough, told.happening) == ("failed", False, Happening.FAILED)
+    key = await analyst.keep(standing, told, "failed", START_S + 33)
+    assert await analyst.keep(standing, told, "failed", START_S + 33) == key
+    bundle = await store.evidence(key)
+    (worse,) = (one for one in bundle.verdict.metrics if one.decision == "worse")
+    assert (worse.name, worse.reference) == ("empty_rate", 0)
+    assert worse.lower > worse.margin == 0.01
+    assert worse.samples == worse.reference_samples == 300
+    assert (bundle.name, bundle.happening, bundle.reason) == ("r", "failed", "metric_worse")
+    assert (bundle.rollout, bundle.progress) == (ROLLOUT, standing.progress)
+    assert bundle.digests == {name: version_digest(standing.version(name)) for name in ("new", "old")}
+    assert {arm.name: arm.counts["exchanges"] for arm in bundle.arms} == {"candidate": 300, "baseline": 300}
+    assert bundle.arms[0].quantiles_ms["ttft_ms"]["p50"] == pytest.approx(90, rel=0.07)
+    assert sum(point.exchanges for point in bundle.timeline) == 600
+    assert {one.name for one in bundle.metrics} >= {"empty_rate", "cost_nanousd"}
+    # Its revision was written now, long after the run began.
+    assert [(note.number, note.author, note.message) for note in bundle.revisions] == [(1, "ann", "begin")]
+
+
+async def test_a_bad_backend_is_named_until_it_is_taken_out(database, standing, store, resources):
+    await SqlLedger(database).load("a/1", 1, tuple(exchanges(bad_backend="p/b")))
+    analyst = SqlAnalyst(store, resources, lambda: 0.0)
+    told = await analyst.judge(standing, START_S + 33)
+    assert (told.verdict, told.happening, told.enough) == ("running", None, False)
+    assert (told.bad_backend.version, told.bad_backend.backend) == ("new", "p/b")
+    assert "`p/b`" in told.bad_backend.detail
+    before, after = (next(spec for _, name, spec in declared(weight=weight) if name == "new") for weight in (1, 0))
+    change = Change("Version", "new", before, after)
+    await resources.commit(expected=1, author="podium", message="taken out", changes=(change,))
+    without = await analyst.judge(await Standings(resources).one("r"), START_S + 33)
+    assert (without.verdict, without.bad_backend) == ("success", None)
+
+
+async def test_a_ledger_that_is_behind_is_an_error(standing, store, resources):
+    told = await SqlAnalyst(store, resources, lambda: 61.0).judge(standing, START_S + 33)
+    assert (told.verdict, told.happening) == ("error", Happening.ERROR)
+
+
+async def test_what_was_decided_without_an_analysis_is_kept_too(standing, store, resources):
+    analyst = SqlAnalyst(store, resources, lambda: 0.0)
+    burst = Judgement(verdict="failed", reason="burst", detail="gateway-0: 10 failures in a row")
+    bundle = await store.evidence(await analyst.keep(standing, burst, "burst", START_S + 4))
+    assert (bundle.verdict, bundle.detail, bundle.arms) == (None, "gateway-0: 10 failures in a row", ())
