@@ -11,7 +11,7 @@ from podium.delivery.buckets import BASELINE, CANDIDATE, count_of, steps_of
 from podium.delivery.segments import Holds, compile_segment
 from podium.delivery.subjects import Subjects
 
-__all__ = ["Choice", "Chooser", "Chosen", "choose_version", "choosers_of"]
+__all__ = ["Choice", "Chooser", "Chosen", "choose_version", "choosers_of", "versions_in"]
 
 
 class Choice(StrEnum):
@@ -64,9 +64,7 @@ class Chooser:
         self.spec = rollout
         self.progress = progress
         self.before = progress.before
-        declared = [arm.version for arm in rollout.arms] if rollout.candidate is None else [rollout.candidate]
-        moved_to = [share.version for share in progress.arms]
-        self.versions = tuple(dict.fromkeys([*declared, *moved_to, progress.before]))  # that take part
+        self.versions = versions_in(rollout, progress)
         self.candidates = frozenset(  # arms that a burst of failures takes out: those that did not serve before
             share.name for share in progress.arms if share.version != progress.before
         )
@@ -95,6 +93,15 @@ class Chooser:
     def override(self, version: str) -> Chosen | None:
         """What a tester gets who names a version that takes part; None: it does not."""
         return Chosen(version, Choice.OVERRIDDEN) if version in self.versions else None
+
+
+def versions_in(rollout: Rollout, progress: Progress) -> tuple[str, ...]:
+    """The versions that take part; the last one is that before."""
+    declared = [arm.version for arm in rollout.arms] if rollout.candidate is None else [rollout.candidate]
+    moved_to = [share.version for share in progress.arms]
+    others = dict.fromkeys([*declared, *moved_to])
+    others.pop(progress.before, None)
+    return (*others, progress.before)
 
 
 def _layout(progress: Progress) -> tuple[list[int], list[Chosen]]:

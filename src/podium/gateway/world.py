@@ -7,7 +7,7 @@ from podium.core.recent import Recent
 from podium.core.resources import BackendSpec, Model
 from podium.core.rollouts import ACTIVE_PHASES
 from podium.core.snapshot import KeyEntry, Snapshot
-from podium.delivery.choose import Chooser, choose_version, choosers_of
+from podium.delivery.choose import choose_version, choosers_of, versions_in
 from podium.delivery.flags.flagset import FlagSet
 from podium.economics.budgets.estimate import DearestPrice
 from podium.economics.budgets.rules import BudgetTable
@@ -76,11 +76,13 @@ class World:
 
     def _rollouts(self, others: Mapping[tuple[str, str], Pool | None], bursts: Bursts) -> dict[str, RolloutPools]:
         """What moves models between versions now, by model."""
-        choosers = choosers_of(self.snapshot.rollouts, self.snapshot.progress)
+        models = self.snapshot.models
+        rollouts = {name: one for name, one in self.snapshot.rollouts.items() if one.model in models}
+        choosers = choosers_of(rollouts, self.snapshot.progress)
         found = bursts.follow(choosers.values())
         moved = {}
         for model, chooser in choosers.items():
-            own = {self.snapshot.models[model].version: self._pools[model]}
+            own = {models[model].version: self._pools[model]}
             pools = {one: own[one] if one in own else others.get((model, one)) for one in chooser.versions}
             moved[model] = RolloutPools(chooser, pools, found)
         return moved
@@ -177,7 +179,7 @@ def _other_versions(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
             snapshot.published_unix_s < progress.changed_unix_s + rollout.keep_warm_s
         )
         if warm or progress.phase in ACTIVE_PHASES:
-            versions = Chooser(name, rollout, progress).versions
+            versions = versions_in(rollout, progress)
             yield from ((rollout.model, version) for version in versions if version != model.version)
 
 
