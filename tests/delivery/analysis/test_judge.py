@@ -9,9 +9,11 @@ from podium.core.rollouts import Arm, ArmShare, Rollout, Step
 from podium.delivery.analysis.compared import Look, compared
 from podium.delivery.analysis.judge import Evidence, judge
 from podium.delivery.analysis.observed import Observed
+from podium.delivery.analysis.tally import span_us
 from podium.delivery.analysis.verdict import Verdict
 from podium.delivery.phases import Happening
 from podium.delivery.statistics.sums import Subject, Sums
+from podium.testing.events import make_event
 
 LOOK = Look(alpha=0.01, proof_alpha=0.05, tuning=10_000.0, minimum_subjects=20)
 
@@ -98,6 +100,26 @@ def test_busy_subjects_are_no_mismatch(kit):
     traffic.run(1500, share=1.0)
     verdict = kit.verdict(traffic, kit.rollout())
     assert not verdict.shares.mismatch
+
+
+def test_without_a_baseline_that_answers_nothing_is_proven(kit):
+    alone = kit.verdict(kit.Traffic(16).run(300, share=1.0), kit.rollout(sample_ratio_mismatch="go_on"))
+    assert (alone.outcome, alone.reason) == ("running", "too_few_samples")
+    assert "`baseline`" in alone.detail
+
+
+def test_a_measure_that_only_one_arm_has_is_waited_for_unless_it_is_an_opinion(kit):
+    whole = lambda _: {"stream": False}  # noqa: E731 - a word for a table
+    timed = kit.verdict(kit.Traffic(17).run(400, candidate=whole), kit.rollout(kit.Metric(name="ttft_ms")))
+    assert (timed.outcome, timed.reason) == ("running", "too_few_subjects")
+    both = kit.Traffic(17).run(400, candidate=whole, baseline=whole)
+    assert kit.verdict(both, kit.rollout(kit.Metric(name="ttft_ms"))).outcome == "success"
+    traffic = kit.Traffic(17).run(400)
+    event = make_event(rollout="r", arm="candidate", subject="candidate-1", started_unix_ns=int(traffic.now_s * 1e9))
+    traffic.tally.add_opinion(event, span_us(kit.START_S), "thumbs_up_rate", 1.0)
+    assert kit.verdict(traffic, kit.rollout(kit.Metric(name="thumbs_up_rate"))).outcome == "success"
+    goal = kit.rollout(kit.Metric(name="thumbs_up_rate", role="goal"))
+    assert kit.verdict(traffic, goal).reason == "goal_undecided"
 
 
 def test_goals_have_to_be_proven_before_the_end_and_not_before(kit):

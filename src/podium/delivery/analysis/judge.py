@@ -21,6 +21,7 @@ __all__ = ["MOST_LAG_S", "Evidence", "judge"]
 MOST_LAG_S = 60.0  # of the ledger behind the gateways
 _BROKEN = 0.5  # of answers; no version is meant to be so bad
 _BROKEN_RATES: tuple[MetricName, ...] = ("error_rate", "empty_rate", "invalid_format_rate")
+_OPINIONS = frozenset({"thumbs_up_rate", "feedback_score", "task_done_rate", "judge_score"})
 _BLAME_ALPHA = 0.2  # the arm has failed already: this only chooses between it and one of its backends
 _NOTHING = Analysis(metrics=())
 
@@ -214,18 +215,29 @@ class _Judgement:
         return "running", reason, detail
 
     def _missing(self, results: Sequence[MetricResult], minimum: int) -> tuple[VerdictReason, str] | None:
-        for arm in self._watched:
-            if self._samples[arm] < minimum:
-                return VerdictReason.TOO_FEW_SAMPLES, f"arm `{arm}` had {self._samples[arm]} of {minimum} exchanges"
+        for arm, wanted in self._wanted(minimum):
+            if self._samples[arm] < wanted:
+                return VerdictReason.TOO_FEW_SAMPLES, f"arm `{arm}` had {self._samples[arm]} of {wanted} exchanges"
         for result in results:
-            if result.decision == "too_few":
-                subjects = f"{result.subjects:.0f} of {self._analysis.minimum_subjects} subjects"
-                return VerdictReason.TOO_FEW_SUBJECTS, f"{result.name} of arm `{result.arm}` has {subjects}"
+            if result.name in _OPINIONS or result.role == "info":
+                continue  # they come when they come
+            if result.decision == "too_few" or bool(result.samples) != bool(result.reference_samples):
+                known = f"{result.subjects:.0f} of {self._analysis.minimum_subjects} subjects in each arm"
+                return VerdictReason.TOO_FEW_SUBJECTS, f"{result.name} of arm `{result.arm}` is known of {known}"
         if self._last_comparison():
             for result in results:
                 if result.role == "goal" and result.decision != "no_worse":
                     return VerdictReason.GOAL_UNDECIDED, f"it is not proven that {result.name} is no worse"
         return None
+
+    def _wanted(self, minimum: int) -> Iterator[tuple[str, int]]:
+        """So many exchanges of each arm; of what it is compared to about its share, for without it nothing is seen."""
+        reference = reference_of(self._rollout)
+        for arm in self._watched:
+            yield arm, minimum
+        if reference in self._shares and self._watched and not self._progress.mirrored:
+            most = max(self._shares[arm] for arm in self._watched)
+            yield reference, minimum * min(self._shares[reference], most) // most // 2
 
     def _last_comparison(self) -> bool:
         """Whether no later step compares anything: goals have to be decided."""

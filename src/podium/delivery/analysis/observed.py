@@ -179,12 +179,8 @@ def comparable(rollout: Rollout, progress: Progress, spans: Mapping[int, int]) -
     return tuple(
         span
         for span, step in sorted(spans.items())
-        if span == now
-        or (
-            began <= span < now
-            and step <= last
-            and _ratio(shares_of(arms_at(rollout, step, progress.before))) == wanted
-        )
+        if began <= span <= now
+        and (span == now or (step <= last and _ratio(_shares(rollout, step, progress.before)) == wanted))
     )
 
 

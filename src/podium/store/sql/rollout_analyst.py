@@ -11,7 +11,7 @@ from podium.control.rollouts.standing import Standing
 from podium.core.rollouts import Progress, Rollout
 from podium.delivery.analysis.evidence import Bundle, Point, RevisionNote, arm_record
 from podium.delivery.analysis.judge import Evidence, judge
-from podium.delivery.analysis.observed import Observed
+from podium.delivery.analysis.observed import Observed, run_us
 from podium.delivery.analysis.report import effects_of
 from podium.delivery.analysis.verdict import Verdict
 from podium.delivery.digest import version_digest
@@ -36,6 +36,9 @@ class Kept(Protocol):
 
     async def keep_evidence(self, bundle: Bundle) -> str:
         """Keep it for good; returns its id."""
+
+    async def forget_sums(self, name: str, before_us: int) -> None:
+        """Remove the sums of spans that began before this."""
 
 
 class Revisions(Protocol):
@@ -72,7 +75,7 @@ class SqlAnalyst:
         )
 
     async def keep(self, standing: Standing, judgement: Judgement, happening: str, now_unix_s: float) -> str:
-        """Store the evidence of a decision; its id."""
+        """Store the evidence of a decision; its id. The sums of runs before this one are forgotten then."""
         before, rollout, name = standing.progress, standing.rollout, standing.name
         bundle = Bundle(
             name=name,
@@ -95,6 +98,7 @@ class SqlAnalyst:
                 timeline=await self._kept.timeline(name, before),
                 revisions=await self._notes(name, before),
             )
+            await self._kept.forget_sums(name, run_us(before))
         return await self._kept.keep_evidence(bundle)
 
     async def _notes(self, name: str, progress: Progress) -> tuple[RevisionNote, ...]:
