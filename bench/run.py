@@ -77,8 +77,8 @@ def _options() -> argparse.Namespace:
         "--report",
         type=Path,
         nargs="+",
-        help="only render the page of raw data, to standard output; of several runs if they measured different metrics"
-        " of one commit on one machine",
+        help="only render the page of raw data, to standard output; of several runs on one machine, of each metric the"
+        " last one",
     )
     options = parser.parse_args()
     if not 1 <= options.rounds <= 50:

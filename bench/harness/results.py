@@ -72,17 +72,26 @@ def load_series(path: Path) -> Series:
 def joined_series(parts: Sequence[Series]) -> Series:
     """One series of several that ran one after the other. ValueError: they do not belong together.
 
-    Ratios are made within a round, so all of a metric has to be in one of them.
+    Ratios are made within a round, so all of a metric is of one of them: the last one that measured it. `commit` then
+    says which metrics are of which.
     """
     first, *others = sorted(parts, key=lambda part: part.started)
     joined = msgspec.structs.replace(first)
+    commits = {run.metric: first.commit for run in first.runs}
     for part in others:
-        same = all(getattr(part, name) == getattr(first, name) for name in ("commit", "machine", "quick", "rounds"))
-        if not same or {run.metric for run in joined.runs} & {run.metric for run in part.runs}:
-            raise ValueError("only runs of one commit on one machine, with as many rounds, of different metrics")
+        if any(getattr(part, name) != getattr(first, name) for name in ("machine", "quick", "rounds")):
+            raise ValueError("only runs on one machine, with as many rounds")
+        anew = {run.metric: part.commit for run in part.runs}
+        commits |= anew
+        joined.runs = [run for run in joined.runs if run.metric not in anew]
         for name in ("versions", "titles", "abouts", "beside", "missing"):
             setattr(joined, name, getattr(joined, name) | getattr(part, name))
         joined.calibration_ms = joined.calibration_ms + part.calibration_ms
         joined.runs = joined.runs + part.runs
         joined.ended = part.ended
+    if len(set(commits.values())) > 1:
+        joined.commit = "; ".join(
+            f"{commit}: {', '.join(metric for metric, of in commits.items() if of == commit)}"
+            for commit in dict.fromkeys(commits.values())
+        )
     return joined
