@@ -28,6 +28,7 @@ OTHER_VARIABLES: dict[str, str] = {
     "PODIUM_URL": "Where `podium chat` and `podium models` find the gateway, e.g. `http://127.0.0.1:8080`.",
     "PODIUM_ADMIN_URL": "Where the admin commands find the control process, e.g. `http://127.0.0.1:8081`.",
     "PODIUM_API_KEY": "The key that commands call with; default: the one in `<data>/admin.key`.",
+    "PODIUM_ENGINE": "Set by `podium up` for its gateways: where they hear of workers of registered versions.",
     "PODIUM_WORKERS": "Set by `podium up` for its children: the workers' addresses, as JSON.",
     "PODIUM_TRACEBACK": "`1`: an unexpected error prints its traceback.",
 }

@@ -48,13 +48,19 @@ def gateway_children(settings: Settings) -> list[GatewayChild]:
     ]
 
 
-def children(settings: Settings, gateways: list[GatewayChild]) -> list[ChildSpec]:
-    """All processes. Gateways stop first: they finish what runs and write it down; control, which reads that, last."""
+def children(settings: Settings, gateways: list[GatewayChild], engine: str = "") -> list[ChildSpec]:
+    """All processes; `engine` is where gateways hear of workers of registered versions.
+
+    Gateways stop first: they finish what runs and write it down; control, which reads that, last.
+    """
     taken = {one.probes.rpartition(":")[2] for one in gateways}
     ports = [port for port in _free_ports(len(CATALOGUE) + len(gateways)) if str(port) not in taken]
     ports = ports[: len(CATALOGUE)]
     urls = {name: f"http://127.0.0.1:{port}" for name, port in zip(CATALOGUE, ports, strict=True)}
-    environment = child_environment(settings, os.environ) | {"PODIUM_WORKERS": msgspec.json.encode(urls).decode()}
+    environment = child_environment(settings, os.environ) | {
+        "PODIUM_WORKERS": msgspec.json.encode(urls).decode(),
+        "PODIUM_ENGINE": engine,
+    }
 
     def child(
         name: str, *arguments: str, url: str, rank: int, drain_s: float, variables: Mapping[str, str] | None = None

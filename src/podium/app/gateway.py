@@ -39,6 +39,7 @@ from podium.telemetry.settings import TelemetrySettings
 from podium.telemetry.sinks import Sinks
 from podium.upstreams.checks import HealthChecks
 from podium.upstreams.providers import LocalWorkers, Providers
+from podium.upstreams.registered import RegisteredWorkers
 from podium.upstreams.workers import WorkerWatch
 from podium.web.http1.server import HttpServer
 from podium.web.ofrep.paths import OfrepPaths
@@ -92,9 +93,11 @@ class Gateway:
         data = settings.data
         prepare_data_folder(data.path)
         root = root_secret(settings)
-        workers = LocalWorkers(_worker_urls(), worker_key(root))
+        key = worker_key(root)
+        self.registered = _registered_workers(settings, key)
+        workers = LocalWorkers(_worker_urls(), key, self.registered)
         self.providers = Providers(workers)
-        self.watch = WorkerWatch(workers.urls)
+        self.watch = WorkerWatch(workers.urls, self.registered)
         self._database = _shared_database(settings)
         clock = self._clock = SystemClock()
         self.checks = HealthChecks(self.watch, clock)
@@ -173,6 +176,10 @@ class Gateway:
         world = self.follower.current
         return world.every_pool() if world else {}
 
+    def workers_up(self) -> Mapping[str, bool]:
+        """Which workers of this machine answer."""
+        return self.watch.up if self.registered is None else self.watch.up | self.registered.up
+
     def journal_bytes(self) -> int:
         """Bytes of segments on disk that the ledger does not have yet, about."""
         try:
@@ -192,6 +199,8 @@ class Gateway:
                 await self.truth.look()
             await stack.enter_async_context(told_by_database(self._database, self.follower.tell))
             duties = [self.follower.run, self.watch.run, self.checks.run]
+            if self.registered is not None:
+                duties.append(self.registered.run)
             if self.truth is not None:
                 duties.append(self.truth.run)
             if self.turns is not None:
@@ -207,6 +216,7 @@ class Gateway:
                 yield
                 await self.server.stop()
                 await self.flight.all_landed(_LANDING_TIMEOUT_S)
+                await self.flight.mirrors.close(_LANDING_TIMEOUT_S)
                 for loop in loops:
                     loop.cancel()
 
@@ -304,6 +314,12 @@ def _probe_server(settings: GatewayServerSettings, probes: Probes, standings: St
     return HttpServer(own, ProbeSurface(probes, standings))
 
 
+def _registered_workers(settings: Settings, key: str) -> RegisteredWorkers | None:
+    """Workers of registered versions; None: no engine runs on this machine."""
+    address = os.environ.get("PODIUM_ENGINE", "")
+    return RegisteredWorkers(address, key, wait_s=settings.engine.load_wait_s) if address else None
+
+
 def _worker_urls() -> dict[str, str]:
     text = os.environ.get("PODIUM_WORKERS", "")
     if not text:
@@ -333,7 +349,7 @@ def _register_gauges(metrics: GatewayMetrics, gateway: Gateway, settings: Teleme
             snapshot_age_s=snapshot_age_s,
             snapshot_revision=snapshot_revision,
             queued=lambda: gateway.providers.waiting_calls,
-            workers_up=lambda: gateway.watch.up,
+            workers_up=gateway.workers_up,
             flag_evaluations=gateway.flight.flag_counts.totals,
             flag_requests=gateway.flight.flag_counts.requests,
         ),
@@ -344,4 +360,10 @@ def _register_gauges(metrics: GatewayMetrics, gateway: Gateway, settings: Teleme
         "1: this gateway took the arm out, because it failed again and again.",
         ("rollout", "arm"),
         lambda: {(one.rollout, one.arm): 1 for one in gateway.fleet.bursts.tripped()},
+    )
+    metrics.labelled_counter(
+        "podium_rollout_mirrors_total",
+        "Copies of exchanges for candidates that nobody sees: made, or dropped because too many ran.",
+        ("outcome",),
+        gateway.flight.mirrors.counts,
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from podium.app.children import GatewayChild, children, gateway_children, reachable
+from podium.app.engine import running_engine
 from podium.app.process import check_free, prepare_data_folder, root_secret, run_until_stopped
 from podium.app.screen import Screen
 from podium.config import Settings
@@ -25,29 +26,40 @@ __all__ = ["run"]
 
 
 def run(settings: Settings) -> int:
-    """Run control, gateways and a worker for each built-in model until SIGTERM or SIGINT."""
+    """Run control, gateways and workers of built-in and registered models until SIGTERM or SIGINT."""
     configure_logging(settings.telemetry)
     data = settings.data
     prepare_data_folder(data.path)
     if settings.gateway.processes > 1:
         check_ports_can_be_shared()
     with _locked(data.lock_file):
-        root_secret(settings)
+        root = root_secret(settings)
         first_start = not data.admin_key_file.exists()
         check_free(settings.server.host, settings.server.port, "--port")
         check_free(settings.admin.host, settings.admin.port, "--admin-port")
         screen = Screen(sys.stdout)
-        return run_until_stopped(lambda stop: _serve(settings, stop, screen, first_start=first_start))
+        return run_until_stopped(lambda stop: _serve(settings, root, stop, screen, first_start=first_start))
 
 
-async def _serve(settings: Settings, stop: asyncio.Event, screen: Screen, *, first_start: bool) -> int:
+async def _serve(settings: Settings, root: bytes, stop: asyncio.Event, screen: Screen, *, first_start: bool) -> int:
     await _fetch_models(settings, stop, screen)
     if stop.is_set():
         return 0
+    async with running_engine(settings, root) as address:
+        failure = await _supervise(settings, address, stop, screen, first_start=first_start)
+    if failure is not None:
+        raise failure
+    return 0
+
+
+async def _supervise(
+    settings: Settings, address: str, stop: asyncio.Event, screen: Screen, *, first_start: bool
+) -> OperatorError | None:
+    """Run the fixed processes until `stop` is set; what went wrong when one of them cannot run."""
     engine = settings.engine
     gateways = gateway_children(settings)
     supervisor = Supervisor(
-        children(settings, gateways),
+        children(settings, gateways, address),
         backoff=Backoff(engine.restart_backoff_min_s, engine.restart_backoff_max_s, engine.restart_stable_s),
         log_rotation=LogRotation(engine.log_file_bytes, engine.log_files_kept),
         on_change=_shower(screen),
@@ -60,9 +72,7 @@ async def _serve(settings: Settings, stop: asyncio.Event, screen: Screen, *, fir
         except OperatorError as error:
             failure = error
         greeting.cancel()
-    if failure is not None:
-        raise failure
-    return 0
+    return failure
 
 
 class _Interrupted(Exception):

@@ -5,6 +5,7 @@ weights, whichever mirror served them.
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -21,10 +22,12 @@ __all__ = [
     "Weights",
     "WeightsFormat",
     "digest_of_files",
+    "is_worker_name",
     "load_digest",
     "worker_name",
 ]
 
+_WORKER_NAME = re.compile(r".+@[0-9a-f]{12}\Z")
 _NAMED_BY = 12  # hex digits in a worker's name, as in a version's
 
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -119,3 +122,8 @@ def worker_name(name: str, weights: Weights, adapters: Iterable[Adapter] = ()) -
     Versions that differ in prompt or parameters only have one digest here, and share a worker.
     """
     return f"{name}@{load_digest(weights, adapters)[:_NAMED_BY]}"
+
+
+def is_worker_name(model: str) -> bool:
+    """Whether a backend's `model` may be one of these names."""
+    return _WORKER_NAME.match(model) is not None

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,6 +37,7 @@ class ChildSpec:
     ready_timeout_s: float = 120.0  # then it is killed and counts as exited
     drain_timeout_s: float = 30.0  # between SIGTERM and SIGKILL
     orphan_signal: int = signal.SIGTERM  # sent to it when the supervisor dies
+    warm_up: Callable[[], Awaitable[bool]] | None = None  # a first real call; ready only when it is answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,13 @@ class Child:
         self._backoff = backoff
         self._on_change = on_change
         self._stop = asyncio.Event()
+        self._kill = asyncio.Event()
+        self._hung = ""  # why the process that has just ended was killed by us
+
+    def kill(self, why: str) -> None:
+        """End the process that runs now with SIGKILL, as it does not answer; it is restarted as after any exit."""
+        self._hung = why
+        self._kill.set()
 
     def stop(self) -> None:
         """Ask it to end; `ended` is set when it has."""
@@ -85,6 +93,8 @@ class Child:
         finally:
             os.close(descriptor)
         started = time.monotonic()
+        self._hung = ""
+        self._kill.clear()
         self._update(replace(self.status, pid=process.pid))
         try:
             await self._watch(process)
@@ -94,7 +104,7 @@ class Child:
             restarts = restarts.answered()
         restarts = restarts.exited(time.monotonic() - started, self._backoff)
         printed = printed_since(self.spec.log_file, log_start)
-        self._to(self._exit_occurrence(process, restarts), pid=None, message=printed or _ending(process))
+        self._to(self._exit_occurrence(process, restarts), pid=None, message=self._hung or printed or _ending(process))
         return restarts
 
     async def _watch(self, process: Process) -> None:
@@ -102,16 +112,33 @@ class Child:
         async with asyncio.TaskGroup() as group:
             exited = group.create_task(process.wait())
             stopping = group.create_task(self._stop.wait())
-            ready = group.create_task(await_answer(self.spec.ready_url, self.spec.ready_timeout_s))
-            await asyncio.wait((exited, stopping, ready), return_when=asyncio.FIRST_COMPLETED)
+            killed = group.create_task(self._kill.wait())
+            ready = group.create_task(self._becomes_ready())
+            await asyncio.wait((exited, stopping, killed, ready), return_when=asyncio.FIRST_COMPLETED)
             if ready.done() and ready.result() and not stopping.done() and not exited.done():
                 self._to(Occurrence.ANSWERED)
-                await asyncio.wait((exited, stopping), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((exited, stopping, killed), return_when=asyncio.FIRST_COMPLETED)
             if stopping.done() and not exited.done():
                 self._to(Occurrence.STOP)
                 await _end(process, self.spec.drain_timeout_s)
-            for task in (exited, stopping, ready):
+            for task in (exited, stopping, killed, ready):
                 task.cancel()
+
+    async def _becomes_ready(self) -> bool:
+        deadline = time.monotonic() + self.spec.ready_timeout_s
+        if not await await_answer(self.spec.ready_url, self.spec.ready_timeout_s):
+            self._hung = f"It did not answer within {self.spec.ready_timeout_s:g} s of its start."
+            return False
+        if self.spec.warm_up is None:
+            return True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.1, deadline - time.monotonic())):
+                if await self.spec.warm_up():
+                    return True
+                self._hung = "Its first call failed."
+                return False
+        self._hung = f"Its first call was not answered within {self.spec.ready_timeout_s:g} s of its start."
+        return False
 
     def _exit_occurrence(self, process: Process, restarts: Restarts) -> Occurrence:
         if process.returncode == EX_CONFIG:

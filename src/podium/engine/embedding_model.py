@@ -17,13 +17,12 @@ Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
 
 class EmbeddingModel:
-    """all-MiniLM-L6-v2 as its authors use it: mean over the tokens, then scaled to length 1."""
+    """A sentence-embedding model as all-MiniLM-L6-v2 is used: mean over its tokens, scaled to length 1."""
 
-    max_tokens = 512  # the model has no more positions; its two special tokens included
-    dimensions = 384
+    max_tokens = 512  # BERT has no more positions; the two special tokens included
 
-    def __init__(self, weights: Path, threads: int) -> None:
-        """Load the model; a few tenths of a second."""
+    def __init__(self, weights: Path, threads: int, tokenizer: Path | None = None) -> None:
+        """Load the model; a few tenths of a second. ValueError: it gives no vectors of tokens."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -35,7 +34,14 @@ class EmbeddingModel:
         self._session = onnxruntime.InferenceSession(
             str(weights), sess_options=options, providers=["CPUExecutionProvider"]
         )
-        self._tokenizer = _load_tokenizer()
+        self._tokenizer = _load_tokenizer(tokenizer)
+        self._inputs = {one.name for one in self._session.get_inputs()}
+        if not {"input_ids", "attention_mask"} <= self._inputs <= {"input_ids", "attention_mask", "token_type_ids"}:
+            raise ValueError(f"its inputs are {', '.join(sorted(self._inputs))}, and not those of a text encoder")
+        shape = self._session.get_outputs()[0].shape
+        if len(shape) != 3 or not isinstance(shape[2], int):  # noqa: PLR2004 - texts, tokens, dimensions
+            raise ValueError("its first output is not a vector for each token")
+        self.dimensions: int = shape[2]
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text with the model's special tokens around them; not cut. Safe in many threads."""
@@ -49,15 +55,20 @@ class EmbeddingModel:
             ids[row, : len(tokens)] = tokens
             mask[row, : len(tokens)] = 1
         hidden: Any = self._session.run(
-            None, {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+            None, {name: value for name, value in self._feed(ids, mask).items() if name in self._inputs}
         )[0]
         summed = np.einsum("btd,bt->bd", hidden, mask.astype(np.float32))  # the mean's divisor falls out below
         vectors: Vectors = summed / np.linalg.norm(summed, axis=1, keepdims=True)
         return vectors
 
+    @staticmethod
+    def _feed(ids: Any, mask: Any) -> dict[str, Any]:
+        return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
 
-def _load_tokenizer() -> Tokenizer:
-    tokenizer = Tokenizer.from_str((files("podium.engine") / "data/minilm/tokenizer.json").read_text("utf-8"))
+
+def _load_tokenizer(path: Path | None) -> Tokenizer:
+    source = files("podium.engine") / "data/minilm/tokenizer.json" if path is None else path
+    tokenizer = Tokenizer.from_str(source.read_text("utf-8"))
     tokenizer.no_padding()  # the file pads and cuts to 128 tokens by itself
     tokenizer.no_truncation()
     return tokenizer

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+from pathlib import Path
 
 import uvloop
 from granian.constants import HTTPModes, Interfaces
@@ -13,7 +14,6 @@ from granian.server.embed import Server
 from podium.core.errors import OperatorError
 from podium.engine.embedding_model import EmbeddingModel
 from podium.engine.embedding_service import EmbeddingService
-from podium.engine.model_store import ModelFiles
 from podium.engine.settings import EngineSettings
 
 __all__ = ["serve_embeddings"]
@@ -23,11 +23,19 @@ _HOST = "127.0.0.1"
 _HEAD_TIMEOUT_MS = 10_000
 
 
-def serve_embeddings(files: ModelFiles, *, port: int, api_key: str, settings: EngineSettings) -> int:
-    """Serve until SIGTERM or SIGINT, then finish what runs; 0. Blocks; call it on the main thread."""
-    _check_free(port, files.model.name)
-    model = EmbeddingModel(files.weights, settings.thread_count())
-    service = EmbeddingService(files.model.name, model, api_key=api_key, settings=settings)
+def serve_embeddings(
+    name: str, weights: Path, *, tokenizer: Path | None = None, port: int, api_key: str, settings: EngineSettings
+) -> int:
+    """Serve the ONNX file `weights` under `name`; its `tokenizer` None: the built-in model's.
+
+    Until SIGTERM or SIGINT, then finish what runs; 0. Blocks; call it on the main thread.
+    """
+    _check_free(port, name)
+    try:
+        model = EmbeddingModel(weights, settings.thread_count(), tokenizer)
+    except Exception as error:  # onnxruntime and tokenizers raise errors of their own, in many classes
+        raise OperatorError(f"ONNX Runtime could not load {name}: {error}") from error
+    service = EmbeddingService(name, model, api_key=api_key, settings=settings)
     uvloop.run(_serve(service, port, settings))
     return 0
 

@@ -6,11 +6,12 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from podium.core.errors import OperatorError
-from podium.engine.model_store import ModelFiles
 from podium.engine.settings import EngineSettings
 
 __all__ = ["serve_llama"]
@@ -20,31 +21,50 @@ _ERRORS_ONLY = 1  # llama.cpp's verbosity
 _IDLE_POLL_S = 0.05
 
 
-def serve_llama(files: ModelFiles, *, port: int, api_key: str, settings: EngineSettings) -> int:
-    """Serve until SIGTERM or SIGINT, then finish what runs; 0. Blocks; call it on the main thread."""
+def serve_llama(
+    name: str,
+    weights: Path,
+    *,
+    adapters: Sequence[tuple[Path, float]] = (),
+    port: int,
+    api_key: str,
+    settings: EngineSettings,
+) -> int:
+    """Serve the GGUF file `weights` under `name`, LoRA `adapters` with their scales over it.
+
+    Until SIGTERM or SIGINT, then finish what runs; 0. Blocks; call it on the main thread.
+    """
     import xllamacpp  # noqa: PLC0415 - heavy, and only this worker needs it
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    params = _parameters(xllamacpp, name, weights, port=port, api_key=api_key, settings=settings)
+    params.lora_adapters = [_adapter(xllamacpp, path, scale) for path, scale in adapters]
     try:
-        server = xllamacpp.Server(_parameters(xllamacpp, files, port=port, api_key=api_key, settings=settings))
+        server = xllamacpp.Server(params)
     except RuntimeError as error:
         raise OperatorError(
-            f"llama.cpp could not serve {files.model.name} on port {port}: {error}",
+            f"llama.cpp could not serve {name} on port {port}: {error}",
             hint="Is the port free, and is there enough memory for the model and `engine.context_tokens`?",
         ) from error
-    _LOG.info("serving %s on 127.0.0.1:%d", files.model.name, port)
+    _LOG.info("serving %s on 127.0.0.1:%d", name, port)
     stop.wait()
     _drain(port, api_key, settings.drain_timeout_s)
     del server  # stops the HTTP server and joins its threads
     return 0
 
 
-def _parameters(xllamacpp: Any, files: ModelFiles, *, port: int, api_key: str, settings: EngineSettings) -> Any:
+def _adapter(xllamacpp: Any, path: Path, scale: float) -> Any:
+    adapter = xllamacpp.CommonAdapterLoraInfo()
+    adapter.path, adapter.scale = str(path), scale
+    return adapter
+
+
+def _parameters(xllamacpp: Any, name: str, weights: Path, *, port: int, api_key: str, settings: EngineSettings) -> Any:
     params = xllamacpp.CommonParams()
-    params.model.path = str(files.weights)
-    params.model_alias = {files.model.name}
+    params.model.path = str(weights)
+    params.model_alias = {name}
     params.hostnames = ["127.0.0.1"]
     params.port = port
     params.api_keys = [api_key]

@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-__all__ = ["answers", "await_answer"]
+__all__ = ["answers", "await_answer", "call_succeeds"]
 
 _POLL_S = 0.05
 _ASK_TIMEOUT_S = 2.0
@@ -29,12 +29,20 @@ async def answers(url: str, timeout_s: float = _ASK_TIMEOUT_S) -> bool:
     return False
 
 
-async def _status_line(url: str) -> bytes:
+async def call_succeeds(url: str, body: bytes, *, bearer: str) -> bool:
+    """Whether a POST of JSON to the http `url` is answered with 200; waits as long as the caller lets it."""
+    with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        head = f"authorization: Bearer {bearer}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        return await _status_line(url, "POST", head, body) == b"200"
+    return False
+
+
+async def _status_line(url: str, method: str = "GET", headers: str = "", body: bytes = b"") -> bytes:
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
     try:
-        head = f"GET {parts.path or '/'} HTTP/1.1\r\nhost: {parts.netloc}\r\nconnection: close\r\n\r\n"
-        writer.write(head.encode())
+        start = f"{method} {parts.path or '/'} HTTP/1.1\r\nhost: {parts.netloc}\r\nconnection: close\r\n"
+        writer.write(f"{start}{headers}\r\n".encode() + body)
         line = await reader.readuntil(b"\r\n")
     finally:
         writer.close()

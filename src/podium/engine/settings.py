@@ -1,5 +1,6 @@
 """Settings of the models that run on this machine."""
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,23 @@ class EngineSettings:
         metadata={"help": "Texts that may wait for the embedding model; a request over that is answered with 503."},
     )
     load_timeout_s: float = field(default=120.0, metadata={"help": "Longest time until a started worker must answer."})
+    memory_budget_mib: int = field(
+        default=0,
+        metadata={
+            "help": "Memory that workers of registered models may take together, MiB; the least recently used one makes"
+            " room. The built-in models come on top. 0: half of what this machine, or its container, has."
+        },
+    )
+    load_wait_s: float = field(
+        default=30.0,
+        metadata={
+            "help": "Longest time that a request waits for its model to be loaded; if that takes longer, it is answered"
+            " with 503 and `retry-after`."
+        },
+    )
+    hang_timeout_s: float = field(
+        default=30.0, metadata={"help": "A worker of a registered model that is silent for so long is killed."}
+    )
     drain_timeout_s: float = field(
         default=30.0, metadata={"help": "Longest time that a worker finishes running requests after SIGTERM."}
     )
@@ -78,6 +96,10 @@ class EngineSettings:
         """Where the model files are."""
         return Path(self.models_dir) if self.models_dir else data.models
 
+    def memory_budget(self) -> int:
+        """MiB for the workers of registered models: the setting, or half of the memory that may be used."""
+        return self.memory_budget_mib or _usable_memory_mib() // 2
+
     def thread_count(self) -> int:
         """CPU threads for one model: the setting, or one for each usable core but one, at least one.
 
@@ -91,3 +113,11 @@ def _usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _usable_memory_mib() -> int:
+    """Of the machine, or of its container (cgroup v2) when that is less."""
+    usable = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+        usable = min(usable, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return usable >> 20

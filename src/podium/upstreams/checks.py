@@ -87,7 +87,8 @@ class HealthChecks:
 
     def tell(self, on_change: Callable[[], None]) -> None:
         """Call `on_change` whenever a provider or a worker turns from usable to not, or back."""
-        self._on_change = self._workers.on_change = on_change
+        self._on_change = on_change
+        self._workers.tell(on_change)
 
     def view(self, account: str, spec: Provider) -> HealthView | None:
         """What is known of an account's health; None: nobody checks it."""

@@ -1,6 +1,7 @@
 """Our own workers: OpenAI's API as llama.cpp has it, with what it lacks put right on the way."""
 
 from collections.abc import Awaitable
+from typing import Protocol
 
 from podium.core.ids import random_token
 from podium.gateway.ports import Answer
@@ -18,6 +19,19 @@ _CHAT = "chat.completions"
 _COMPLETIONS = "completions"
 
 
+class Worker(Protocol):
+    """One worker as it is called."""
+
+    provider: str
+    model: str
+    label: str
+    total_s: float
+    reports_stream_usage: bool
+
+    def call(self, endpoint: str, body: bytes, *, headers: bytes, deadline_s: float) -> Awaitable[Answer]:
+        """As podium.gateway.ports.Upstream."""
+
+
 class LocalUpstream:
     """One model of our own workers (podium.gateway.ports.Upstream).
 
@@ -29,7 +43,7 @@ class LocalUpstream:
 
     endpoints = OpenAiUpstream.endpoints
 
-    def __init__(self, worker: OpenAiUpstream) -> None:
+    def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self.provider = worker.provider
         self.model = worker.model
@@ -62,7 +76,7 @@ class _Call:
 
     __slots__ = ("_deadline_s", "_endpoint", "_headers", "_worker")
 
-    def __init__(self, worker: OpenAiUpstream, endpoint: str, headers: bytes, deadline_s: float) -> None:
+    def __init__(self, worker: Worker, endpoint: str, headers: bytes, deadline_s: float) -> None:
         self._worker = worker
         self._endpoint = endpoint
         self._headers = headers

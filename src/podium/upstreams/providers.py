@@ -8,15 +8,18 @@ import msgspec
 import structlog
 
 from podium.core.errors import OperatorError
+from podium.core.registry import is_worker_name
 from podium.core.resources import Provider
 from podium.gateway.ports import Upstream
 from podium.upstreams import anthropic, bedrock, gemini
 from podium.upstreams.account import Account, account_head, host_of, origin_of
 from podium.upstreams.local import LocalUpstream
 from podium.upstreams.messages import MessagesOverChat
+from podium.upstreams.on_demand import OnDemandUpstream
 from podium.upstreams.openai import OpenAiUpstream
 from podium.upstreams.pool import Pool
 from podium.upstreams.presets import adapter_for, base_url_of, paths_for, service_of
+from podium.upstreams.registered import RegisteredWorkers
 from podium.upstreams.secrets import Secrets, read_secrets
 
 __all__ = ["LocalWorkers", "Providers"]
@@ -30,6 +33,7 @@ class LocalWorkers:
 
     urls: Mapping[str, str]  # model -> base URL without /v1
     api_key: str
+    registered: RegisteredWorkers | None = None  # workers of registered versions, which come and go
 
 
 class _Key(NamedTuple):
@@ -46,6 +50,7 @@ class Providers:
     def __init__(self, workers: LocalWorkers) -> None:
         self._workers = workers
         self._accounts: dict[_Key, Account] = {}
+        self._on_demand: dict[_Key, OnDemandUpstream] = {}
         self._used: set[_Key] = set()
         self.unusable: Mapping[str, str] = {}  # of the providers in use, those that cannot be called, and why
         self._refused: dict[str, str] = {}  # the same, being collected
@@ -65,10 +70,27 @@ class Providers:
     def _local(self, provider: str, spec: Provider, model: str) -> Upstream | None:
         url = self._workers.urls.get(model)
         if url is None:
-            return None
+            return self._registered(provider, spec, model)
         account = self._account(f"{provider}/{model}", spec, f"{url}/v1", Secrets(self._workers.api_key))
         local = LocalUpstream(OpenAiUpstream(provider, model, account))
         return MessagesOverChat(local, unsupported=spec.unsupported, top_k=True)
+
+    def _registered(self, provider: str, spec: Provider, model: str) -> Upstream | None:
+        """A worker that is loaded when somebody calls it; where it listens is known by then."""
+        workers = self._workers.registered
+        if workers is None or not is_worker_name(model):
+            return None
+        key = _Key(f"{provider}/{model}", msgspec.msgpack.encode(spec), Secrets(self._workers.api_key))
+        self._used.add(key)
+        upstream = self._on_demand.get(key)
+        if upstream is None:
+
+            def open_at(url: str) -> Account:
+                return _open(spec, f"{url}/v1", Secrets(self._workers.api_key))
+
+            upstream = OnDemandUpstream(provider, model, workers, open_at, total_s=spec.timeouts.total_s)
+            self._on_demand[key] = upstream
+        return MessagesOverChat(LocalUpstream(upstream), unsupported=spec.unsupported, top_k=True)
 
     def _account(self, name: str, spec: Provider, base_url: str, secrets: Secrets) -> Account:
         """The account for exactly this spec and secrets; a change makes a new one, and the old one's calls finish."""
@@ -86,6 +108,8 @@ class Providers:
         """
         for key in self._accounts.keys() - self._used:
             self._accounts.pop(key).pool.retire()
+        for key in self._on_demand.keys() - self._used:
+            self._on_demand.pop(key).retire()
         self._used.clear()
         self.unusable, self._refused = self._refused, {}
 
@@ -94,6 +118,9 @@ class Providers:
         for account in self._accounts.values():
             account.pool.close()
         self._accounts.clear()
+        for upstream in self._on_demand.values():
+            upstream.close()
+        self._on_demand.clear()
 
     @property
     def waiting_calls(self) -> int:

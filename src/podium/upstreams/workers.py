@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from podium.core.errors import PodiumError
+from podium.gateway.ports import HealthView
 from podium.upstreams.pool import Origin, Pool
+from podium.upstreams.registered import RegisteredWorkers
 
 __all__ = ["WorkerHealth", "WorkerWatch"]
 
@@ -28,17 +30,29 @@ class WorkerHealth:
 
 
 class WorkerWatch:
-    """Asks the workers. `up` is what the last round saw; `on_change` is called when that changes."""
+    """Asks the workers. `up` is what the last round saw; `on_change` is called when that changes.
 
-    def __init__(self, urls: Mapping[str, str]) -> None:
+    Workers of `registered` versions are not asked: the engine tells where they stand.
+    """
+
+    def __init__(self, urls: Mapping[str, str], registered: RegisteredWorkers | None = None) -> None:
+        self._registered = registered
         self._urls = urls
         self.up = dict.fromkeys(urls, False)
         self.on_change: Callable[[], None] = lambda: None
         self._health = {model: WorkerHealth() for model in urls}
 
-    def view(self, model: str) -> WorkerHealth | None:
+    def tell(self, on_change: Callable[[], None]) -> None:
+        """Call `on_change` whenever a worker can be called, or cannot any more."""
+        self.on_change = on_change
+        if self._registered is not None:
+            self._registered.on_change = on_change
+
+    def view(self, model: str) -> HealthView | None:
         """The health of a model's worker; None when it has none."""
-        return self._health.get(model)
+        if model in self._health or self._registered is None:
+            return self._health.get(model)
+        return self._registered.view(model)
 
     async def run(self) -> None:
         """Ask, forever."""
