@@ -14,12 +14,13 @@ from podium.delivery.analysis.judge import Evidence, judge
 from podium.delivery.analysis.observed import observed_of
 from podium.delivery.analysis.opinions import Feedback, Judgement
 from podium.delivery.analysis.report import effects_of
-from podium.delivery.analysis.tally import Tally, span_us
+from podium.delivery.analysis.tally import CLUSTERS, Tally, span_us
 from podium.store.sql.ledger import SqlLedger
 from podium.store.sql.resources import SqlResourceStore
 from podium.store.sql.rollout_store import SqlRolloutStore
 from podium.store.sql.rollout_tables import feedback, rollout_cells
 from podium.testing.events import make_event
+from podium.testing.rollout_sums import BIG_ROLLOUT, big_progress, put_big_rollout
 
 START_S = 1_760_000_000.0
 ROLLOUT = Rollout(
@@ -266,3 +267,13 @@ async def test_sums_of_old_runs_can_be_forgotten(database, store):
     await store.forget_sums("r", span_us(START_S) + 1)
     seen = await store.observe("r", ROLLOUT, progress())
     assert (seen.arms, seen.cells) == ((), ())
+
+
+async def test_of_ten_million_exchanges_a_look_reads_few_rows(database, store):
+    now_s = await put_big_rollout(database, "big", 10_000_000, backends=2)
+    seen = await store.observe("big", BIG_ROLLOUT, big_progress())
+    assert len(seen.cells) == 2 * 2 * CLUSTERS
+    assert sum(arm.exchanges for arm in seen.arms) == pytest.approx(10_000_000, abs=6)
+    verdict = judge(BIG_ROLLOUT, big_progress(), Evidence(seen), now_s)
+    assert (verdict.outcome, verdict.reason) == ("success", "seen_enough")
+    assert verdict.metrics[0].samples == pytest.approx(5_000_000, rel=0.01)
