@@ -150,6 +150,19 @@ async def test_testers_choose_a_version_that_takes_part(moved, key, phase):
     assert b"new, m-1" in answer.body
 
 
+async def test_what_a_tester_asks_of_a_version_nobody_else_answers(moved):
+    failure = {
+        "retries": {"attempts": 1},
+        "fallbacks": [{"model": "other", "on": ["down"]}],
+        "last_resort": {"text": "sorry"},
+    }
+    await moved.serve(key={"admin": True}, phase="preparing", model=moved.stage.model("a", failure=failure))
+    moved.stage["b"].behave(Mode.SERVER_ERROR, calls=1)
+    answer, event = await moved.ask(headers={"x-podium-version": "new"})
+    assert answer.status >= 500
+    assert (event.fallbacks, moved.stage.calls("b")) == (0, [1])
+
+
 async def test_other_keys_choose_no_version(moved):
     await moved.serve()
     answer, event = await moved.ask(headers={"x-podium-version": "new"})

@@ -5,14 +5,19 @@ import pytest
 from podium.core.budgets import Budget
 from podium.core.errors import Forbidden, InvalidRequest, Unauthenticated, Unavailable
 from podium.core.limits import Limit, LimitPolicy
+from podium.core.rollouts import Analysis, Progress, Rollout
 from podium.core.snapshot import KeyEntry, KeySecret
-from podium.core.standings import StandingsQuery
+from podium.core.standings import StandingsQuery, TrippedArm
+from podium.delivery.buckets import arms_at
+from podium.delivery.choose import Chooser
 from podium.economics.budgets.book import Book
 from podium.economics.budgets.rules import BudgetTable, Payer
 from podium.economics.budgets.values import Cost
+from podium.gateway.bursts import Bursts
 from podium.gateway.standings import GatewayStandings
 from podium.identity.keys import digest_secret, new_api_key
 from podium.testing.clock import TestClock
+from podium.testing.events import make_event
 from podium.traffic.limiting.buckets import charge_of
 from podium.traffic.limiting.limiter import Limiter
 from podium.traffic.limiting.policies import Dimensions, LimitTable
@@ -54,6 +59,25 @@ class Place:
         unix_ns = self.clock.unix_ns()
         charges = self.world.budgets.charges(payer, unix_ns)
         return self.book.reserve(bytes([number]), charges, Cost(5, 5), unix_ns, self.clock.monotonic_ns())
+
+
+def test_operators_are_told_which_arms_of_rollouts_were_taken_out():
+    place, bursts = Place(), Bursts()
+    rollout = Rollout(model="m", candidate="v2", analysis=Analysis(burst_errors=2))
+    arms = arms_at(rollout, 0, "v1")
+    progress = Progress(phase="running", before="v1", salt="s", changed_unix_s=7.0, arms=arms)
+    bursts.follow([Chooser("r", rollout, progress)])
+    for _ in range(2):
+        bursts.observe(make_event(rollout="r", arm="candidate", fault="upstream", reason="upstream_error", status=502))
+    bursts.observe(make_event(rollout="r", arm="baseline", fault="upstream", reason="upstream_error", status=502))
+    told = GatewayStandings("g-1", lambda: place.world, place.limiter, None, place.clock, pepper=PEPPER, bursts=bursts)
+    answer = told.answer(place.operator.text, StandingsQuery(rollouts=True))
+    assert answer.tripped == (
+        TrippedArm(
+            rollout="r", salt="s", arm="candidate", changed_unix_s=7.0, failures=2, of=2, reason="failures_in_a_row"
+        ),
+    )
+    assert told.answer(place.operator.text, StandingsQuery()).tripped == ()
 
 
 def test_it_tells_what_is_left_and_why_the_last_was_refused():

@@ -38,7 +38,8 @@ __all__ = ["Call"]
 
 _PREFIX_BYTES = 8 * 1024
 _NEVER_NS = 1 << 62
-_MIRRORED = int(AnswerFlag.MIRRORED)  # a copy is about its version: no other model answers it
+# What is about one version, as a copy or a tester's request is, is answered by nobody else.
+_ONE_VERSION = int(AnswerFlag.MIRRORED | AnswerFlag.OVERRIDDEN)
 _CANNOT_SAY = (Reason.UNSUPPORTED_PARAMETER, Reason.ENDPOINT_NOT_SUPPORTED)  # of a protocol; another one may
 
 
@@ -93,7 +94,9 @@ class Call:
                     told = error  # what a repeat may mend goes before what it may not
                 if self._go_on(error):
                     continue
-                if give_fixed_answer(self._first_pool, told, self.exchange, self.face, self.outcome):
+                if not self.exchange.answer_flags & _ONE_VERSION and give_fixed_answer(
+                    self._first_pool, told, self.exchange, self.face, self.outcome
+                ):
                     return
                 if told is error:
                     raise
@@ -103,7 +106,7 @@ class Call:
 
     def _go_on(self, error: PodiumError) -> bool:
         """Go on to another model, if there is one that may do better."""
-        if self._loop.time() >= self._deadline_s > 0 or self.exchange.answer_flags & _MIRRORED:
+        if self._loop.time() >= self._deadline_s > 0 or self.exchange.answer_flags & _ONE_VERSION:
             return False
         if self._route is None:
             self._route = Route(self._world, self.exchange.model, self._pool)
