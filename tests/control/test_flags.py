@@ -66,6 +66,29 @@ def test_flags_that_podium_reads_have_their_type():
     assert problems("", right) == []
 
 
+def rollout(flag):
+    return (
+        "---\n{kind: Provider, name: p, spec: {protocol: local}}\n"
+        "---\n{kind: Version, name: v1, spec: {backends: [{provider: p, model: m}]}}\n"
+        "---\n{kind: Version, name: v2, spec: {backends: [{provider: p, model: n}]}}\n"
+        "---\n{kind: Model, name: m, spec: {version: v1}}\n"
+        f"---\n{{kind: Rollout, name: r, spec: {{model: m, candidate: v2, flag: {flag}}}}}\n"
+    )
+
+
+def test_the_flag_of_a_rollout_has_to_be_there_and_boolean():
+    number = flag("size", kind="number", variants="{a: 1}", default="a")
+
+    assert problems("", rollout("beta") + flag("beta")) == []
+    assert problems("", rollout("beta")) == ["Rollout/r: spec.flag: there is no Flag `beta`"]
+    assert problems("", rollout("size") + number) == [
+        "Rollout/r: spec.flag: Flag/size is of type number, and a rollout needs a boolean"
+    ]
+    assert problems(rollout("beta") + flag("beta"), rollout("beta")) == [
+        "Flag/beta: is still used by Rollout/r (spec.flag)"
+    ]
+
+
 def test_there_are_not_too_many_flags():
     many = state("".join(flag(f"f{number}") for number in range(MAX_FLAGS + 1)))
 

@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from podium.core.event import AnswerFlag
+from podium.core.flags import Condition, Flag, Rule
 from podium.core.resources import BackendSpec, Version
 from podium.core.rollouts import Analysis, Arm, Metric, Progress, Rollout, Segment, Step
 from podium.delivery.buckets import arms_at
@@ -333,3 +334,27 @@ async def test_of_a_message_too(moved):
         event = await moved.stage.event(before)
         assert AnswerFlag(event.answer_flags) == AnswerFlag.EMPTY
         assert event.finish_reason == "end_turn"
+
+
+async def test_only_those_take_part_whom_the_rollouts_flag_lets_in(moved):
+    await moved.serve(replace(CANARY, steps=(Step(percent=100),), flag="enable_new_model"))
+    follower = moved.stage.gateway.follower
+
+    def declare(**spec):
+        snapshot = follower.current.snapshot
+        rules = (Rule(when=(Condition(attribute="user", in_=("ann", "ben")),), variant="on"),)
+        flags = {"enable_new_model": Flag(type="boolean", rules=rules, **spec)}
+        follower.install(replace(snapshot, revision=snapshot.revision + 1, flags=flags))
+
+    async def providers():
+        events = [(await moved.ask(user))[1] for user in ("ann", "ben", "cleo")]
+        assert all((event.provider == "b") == (event.rollout == "r") for event in events)
+        return [event.provider for event in events]
+
+    assert await providers() == ["a", "a", "a"]  # it cannot be evaluated: nobody takes part
+    declare()
+    assert await providers() == ["b", "b", "a"]
+    declare(enabled=False)
+    assert await providers() == ["a", "a", "a"]
+    counts = moved.stage.gateway.flight.flag_counts.totals()
+    assert counts["enable_new_model", "on", "gateway"] == 2

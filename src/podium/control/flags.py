@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from podium.control.problems import Problem
 from podium.control.specs import State
 from podium.core.flags import MAX_FLAGS, Flag, FlagType
+from podium.core.rollouts import Rollout
 from podium.delivery.flags.rings import endless_or_deep
 
 __all__ = ["KNOWN_FLAGS", "check_flags", "flags_of"]
@@ -28,6 +29,7 @@ def check_flags(before: State, after: State) -> Iterator[Problem]:
     That the flags they name are there at all is found with the other references.
     """
     known, flags = flags_of(before), flags_of(after)
+    yield from _gates(after, flags)
     if flags == known:
         return
     for name, flag in flags.items():
@@ -41,6 +43,16 @@ def check_flags(before: State, after: State) -> Iterator[Problem]:
             yield Problem(message=wrong, kind="Flag", name=name, path="spec.prerequisites")
     if len(flags) > MAX_FLAGS and len(flags) > len(known):
         yield Problem(message=f"more than {MAX_FLAGS} flags", kind="Flag", conflict=True)
+
+
+def _gates(after: State, flags: dict[str, Flag]) -> Iterator[Problem]:
+    """Rollouts whose flag is not a boolean; none ever was."""
+    for one in after.values():
+        gate = one.spec.flag if isinstance(one.spec, Rollout) else None
+        flag = None if gate is None else flags.get(gate)
+        if flag is not None and flag.type != "boolean":
+            message = f"Flag/{gate} is of type {flag.type}, and a rollout needs a boolean"
+            yield Problem(message=message, kind=one.kind, name=one.name, path="spec.flag")
 
 
 def _wanted_variants(name: str, flag: Flag, flags: dict[str, Flag], known: dict[str, Flag]) -> Iterator[Problem]:

@@ -89,6 +89,8 @@ def _of_rollout(rollout: Rollout) -> Iterator[tuple[str, Key]]:
     yield "spec.model", ("Model", rollout.model)
     if rollout.candidate is not None:
         yield "spec.candidate", ("Version", rollout.candidate)
+    if rollout.flag is not None:
+        yield "spec.flag", ("Flag", rollout.flag)
     yield from _of_arms(rollout.arms)
     if rollout.analysis is not None and rollout.analysis.judge_model is not None:
         yield "spec.analysis.judge_model", ("Model", rollout.analysis.judge_model)

@@ -196,6 +196,13 @@ class Rollout(Strict, frozen=True, kw_only=True):
         ),
     ] = (Step(percent=5), Step(percent=25), Step(percent=75), Step(percent=100))
     where: Annotated[Segment | None, Meta(description="Only these exchanges, at all steps; null: all.")] = None
+    flag: Annotated[
+        Name | None,
+        Meta(
+            description="A boolean Flag such as `enable_new_model`: only exchanges that it gives `true` take part,"
+            " at all steps; null: all."
+        ),
+    ] = None
     sticky_by: Annotated[
         tuple[SubjectKind, ...],
         Meta(description="Who keeps their version: the first of these that an exchange has.", min_length=1),

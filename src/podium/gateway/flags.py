@@ -3,25 +3,30 @@
 Nothing here costs an exchange anything while no such flag is declared.
 """
 
+from typing import TYPE_CHECKING
+
 from podium.core.errors import InvalidRequest
 from podium.core.exchange import Exchange
 from podium.core.flags import TARGETING_KEY
 from podium.core.reasons import Reason
 from podium.core.tags import parse_tags
+from podium.delivery.flags.flagset import FlagSet
 from podium.delivery.flags.values import Context
 from podium.economics.estimate import estimate_input_tokens
 from podium.gateway.flag_counts import FlagCounts
 from podium.gateway.ports import Caller
-from podium.gateway.world import Principal, World
 
-__all__ = ["MAX_CONTEXT_LENGTH", "check_context_length", "exchange_context", "key_context"]
+if TYPE_CHECKING:
+    from podium.gateway.world import Principal, World
+
+__all__ = ["MAX_CONTEXT_LENGTH", "check_context_length", "exchange_context", "key_context", "takes_part"]
 
 MAX_CONTEXT_LENGTH = "max_context_length"
 _SESSION_HEADER = b"x-podium-session"
 _MAX_SESSION = 256
 
 
-def key_context(principal: Principal) -> dict[str, object]:
+def key_context(principal: "Principal") -> dict[str, object]:
     """What the API key says of whoever holds it; no request can say otherwise."""
     entry = principal.entry
     told: dict[str, object] = {"tenant": entry.tenant, "key": entry.id}
@@ -32,7 +37,7 @@ def key_context(principal: Principal) -> dict[str, object]:
     return told
 
 
-def exchange_context(exchange: Exchange, caller: Caller, principal: Principal) -> Context:
+def exchange_context(exchange: Exchange, caller: Caller, principal: "Principal") -> Context:
     """What flags are evaluated for in an exchange, once it has its model.
 
     The targeting key is the exchange's subject: the user, else the session, else the key.
@@ -49,8 +54,17 @@ def exchange_context(exchange: Exchange, caller: Caller, principal: Principal) -
     return context
 
 
+def takes_part(
+    flag: str, exchange: Exchange, caller: Caller, principal: "Principal", flags: FlagSet, counts: FlagCounts
+) -> bool:
+    """Whether a boolean flag lets an exchange into a rollout; not when it cannot be evaluated."""
+    evaluation = flags.evaluate(flag, exchange_context(exchange, caller, principal), "boolean")
+    counts.count(flag, evaluation, "gateway", exchange.started_unix_ns / 1e9)
+    return evaluation.value is True
+
+
 def check_context_length(
-    exchange: Exchange, caller: Caller, principal: Principal, world: World, counts: FlagCounts
+    exchange: Exchange, caller: Caller, principal: "Principal", world: "World", counts: FlagCounts
 ) -> None:
     """Refuse a request that is longer than the flag `max_context_length` says: InvalidRequest.
 

@@ -101,7 +101,7 @@ class Flight:
         waiting = self.admitter.admit(exchange, caller, principal, request, world, outcome)
         if waiting is not None:
             await waiting
-        pool = stages.choose_pool(exchange, world, caller, principal)
+        pool = stages.choose_pool(exchange, world, caller, principal, self.flag_counts)
         clock, loop = self._clock, self._loop
         call = Call(exchange, caller, face, request, body, world, pool, outcome, clock, loop, random)
         if not exchange.mirrored:

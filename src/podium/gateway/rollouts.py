@@ -9,6 +9,9 @@ from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
 from podium.delivery.burst import Burst
 from podium.delivery.choose import Choice, Chooser
+from podium.delivery.flags.flagset import FlagSet
+from podium.gateway.flag_counts import FlagCounts
+from podium.gateway.flags import takes_part
 from podium.gateway.pool import Pool
 from podium.gateway.ports import Caller
 
@@ -28,22 +31,30 @@ _OVERRIDDEN = int(AnswerFlag.OVERRIDDEN)
 class RolloutPools:
     """Made once a snapshot. `pools`: by versions, of those that can be called."""
 
-    __slots__ = ("_bursts", "_named", "chooser", "pools")
+    __slots__ = ("_bursts", "_flags", "_named", "chooser", "pools")
 
     def __init__(
-        self, chooser: Chooser, pools: Mapping[str, Pool | None], bursts: Mapping[tuple[str, str], Burst]
+        self,
+        chooser: Chooser,
+        pools: Mapping[str, Pool | None],
+        bursts: Mapping[tuple[str, str], Burst],
+        flags: FlagSet,
     ) -> None:
+        self._flags = flags
         self.chooser = chooser
         self.pools = {name: pool for name, pool in pools.items() if pool is not None and pool.backends}
         self._bursts = {arm: burst for (rollout, arm), burst in bursts.items() if rollout == chooser.rollout}
         self._named = {name: name for name in pools} | {pool.label: name for name, pool in self.pools.items()}
 
-    def choose(self, exchange: Exchange, caller: Caller, principal: "Principal") -> Pool | None:
+    def choose(self, exchange: Exchange, caller: Caller, principal: "Principal", counts: FlagCounts) -> Pool | None:
         """The pool of the version that is chosen, which the exchange then knows of; None: nobody can serve."""
         named = caller.headers.get(VERSION_HEADER)
         if named is not None:
             return self._overridden(exchange, named, principal)
         chooser = self.chooser
+        gate = chooser.spec.flag
+        if gate is not None and not takes_part(gate, exchange, caller, principal, self._flags, counts):
+            return self.pools.get(chooser.before)
         session = caller.headers.get(_SESSION_HEADER)
         chosen, subject = chooser.choose(
             exchange.tenant,

@@ -16,6 +16,7 @@ from podium.core.reasons import Reason
 from podium.core.snapshot import KeyEntry
 from podium.core.tags import merge_tags
 from podium.gateway.faces import Face, Request
+from podium.gateway.flag_counts import FlagCounts
 from podium.gateway.pool import Pool
 from podium.gateway.ports import Caller
 from podium.gateway.world import Principal, World
@@ -148,13 +149,13 @@ def model_not_found(name: str) -> NotFound:
     )
 
 
-def choose_pool(exchange: Exchange, world: World, caller: Caller, principal: Principal) -> Pool:
+def choose_pool(exchange: Exchange, world: World, caller: Caller, principal: Principal, counts: FlagCounts) -> Pool:
     """The version that serves; Unavailable when it has no backend that could be called.
 
     Forbidden, InvalidRequest: the caller names a version of a model under a rollout, and may not, or none of it.
     """
     rollout = world.rollouts.get(exchange.model)
-    pool = world.pool(exchange.model) if rollout is None else rollout.choose(exchange, caller, principal)
+    pool = world.pool(exchange.model) if rollout is None else rollout.choose(exchange, caller, principal, counts)
     if pool is None or not pool.backends:
         raise Unavailable(
             f"No backend serves the model {exchange.model!r} right now.",

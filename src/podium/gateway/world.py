@@ -84,7 +84,7 @@ class World:
         for model, chooser in choosers.items():
             own = {models[model].version: self._pools[model]}
             pools = {one: own[one] if one in own else others.get((model, one)) for one in chooser.versions}
-            moved[model] = RolloutPools(chooser, pools, found)
+            moved[model] = RolloutPools(chooser, pools, found, self.flags)
         return moved
 
     def key(self, key_id: str) -> KeyEntry | None:
