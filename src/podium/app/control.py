@@ -96,6 +96,7 @@ async def open_plane(
             rolling_out=RollingOut(
                 lambda lag_s: SqlAnalyst(kept, resources, lag_s),
                 await stack.enter_async_context(_rollout_gateways(settings, own_key(pepper).text)),
+                kept,
             ),
         )
         await declare_defaults(plane.resources)

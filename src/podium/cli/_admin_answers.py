@@ -6,18 +6,22 @@ import msgspec
 
 from podium.control.flag_report import FlagEvaluation, FlagReport, FlagState
 from podium.control.ports import UsageRow
-from podium.control.rollouts.views import RolloutView
+from podium.control.rollouts.views import EvidenceNote, RolloutView
 from podium.control.standings import StandingsReport
 from podium.control.usage import UsageReport
 from podium.core.standings import BudgetStanding, LimitStanding, Standings
+from podium.delivery.analysis.evidence import Bundle
 from podium.web.admin.exchange_shapes import ExchangeList, ExchangeView
 from podium.web.admin.shapes import ChangeView, Document, KeyView, RevisionView
 
 __all__ = [
     "BudgetStanding",
+    "Bundle",
     "ChangeView",
     "CreatedKey",
     "Document",
+    "EvidenceList",
+    "EvidenceNote",
     "ExchangeList",
     "ExchangeView",
     "FlagEvaluation",
@@ -68,6 +72,12 @@ class RolloutList(msgspec.Struct, frozen=True, kw_only=True):
     """Declared rollouts, by name."""
 
     rollouts: tuple[RolloutView, ...]
+
+
+class EvidenceList(msgspec.Struct, frozen=True, kw_only=True):
+    """Evidence of a rollout's decisions, newest first."""
+
+    evidence: tuple[EvidenceNote, ...]
 
 
 class KeyList(msgspec.Struct, frozen=True, kw_only=True):

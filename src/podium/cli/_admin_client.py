@@ -86,6 +86,14 @@ class AdminClient:
         """One rollout."""
         return self._call("GET", _rollout(name), answers.RolloutView)
 
+    def rollout_evidence(self, name: str, *, limit: int) -> answers.EvidenceList:
+        """What was kept of a rollout's decisions."""
+        return self._call("GET", f"{_rollout(name)}/evidence", answers.EvidenceList, query={"limit": limit})
+
+    def evidence(self, name: str, key: str) -> answers.Bundle:
+        """What one decision was made on."""
+        return self._call("GET", f"{_rollout(name)}/evidence/{quote(key, safe='')}", answers.Bundle)
+
     def move_rollout(self, name: str, command: str, query: dict[str, Any]) -> answers.RolloutView:
         """`start`, `pause`, ...: where the rollout stands then."""
         return self._call("POST", f"{_rollout(name)}/{command}", answers.RolloutView, query=query)

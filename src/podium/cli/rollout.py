@@ -14,7 +14,7 @@ from podium.core.errors import OperatorError
 from podium.core.reasons import Reason
 
 if TYPE_CHECKING:
-    from podium.cli._admin_answers import RolloutView
+    from podium.cli._admin_answers import Bundle, RolloutView
     from podium.cli._admin_client import AdminClient
 
 __all__ = ["register"]
@@ -70,6 +70,14 @@ def register(app: typer.Typer) -> None:
     add(rollout, "abort", abort, 'podium rollout abort chat-2 -m "Wrong prompt"')
     add(rollout, "approve", approve, "podium rollout approve chat-2")
     add(rollout, "undo", undo, 'podium rollout undo chat-2 -m "Users complain"')
+    add(
+        rollout,
+        "evidence",
+        evidence,
+        "podium rollout evidence chat-2",
+        "podium rollout evidence chat-2 last",
+        "podium rollout evidence chat-2 last --json > evidence.json",
+    )
     add(rollout, "watch", watch, "podium rollout watch chat-2", "podium rollout watch chat-2 --timeout 600")
 
 
@@ -187,6 +195,56 @@ def watch(control: ToControl, name: Name, *, timeout_s: Timeout = _A_DAY, as_jso
     with AdminClient(control) as client:
         code = _watch(client, name, timeout_s, as_json=as_json)
     raise typer.Exit(code)
+
+
+def evidence(
+    control: ToControl,
+    name: Name,
+    key: Annotated[
+        str | None, typer.Argument(metavar="ID", help="Its id, or `last`; none: list them.", show_default=False)
+    ] = None,
+    *,
+    limit: Annotated[int, typer.Option("--limit", help="List at most so many.", min=1, max=500)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a rollout's decisions were made on: samples, intervals, revisions."""
+    from podium.cli._admin_client import AdminClient  # noqa: PLC0415 - only where used
+
+    with AdminClient(control) as client:
+        listed = client.rollout_evidence(name, limit=1 if key == "last" else limit)
+        if key is not None:
+            if key == "last" and not listed.evidence:
+                raise OperatorError(f"Nothing was kept of decisions about `{name}` yet.")
+            bundle = client.evidence(name, listed.evidence[0].id if key == "last" else key)
+            if as_json:
+                print_json(bundle)
+            else:
+                _tell_bundle(bundle)
+            return
+    if as_json:
+        print_json(listed)
+        return
+    rows = [(moment_text(one.decided_unix_s), one.id) for one in listed.evidence]
+    print_table(("decided", "id"), rows, empty=f"Nothing was kept of decisions about {printable(name)} yet.")
+
+
+def _tell_bundle(bundle: "Bundle") -> None:
+    say(printable(f"{bundle.name}, {moment_text(bundle.decided_unix_s)}: {bundle.happening} ({bundle.reason})"))
+    say(printable(bundle.detail))
+    arms = [(one.name, one.version, one.step + 1, one.counts.get("exchanges", 0)) for one in bundle.arms]
+    print_table(("arm", "version", "step", "exchanges"), arms, empty="No exchange was seen.", title="Samples")
+    metrics = [
+        (one.name, one.arm, _figure(one.value), _figure(one.reference), _figure(one.lower), _figure(one.upper))
+        for one in bundle.metrics
+    ]
+    columns = ("metric", "arm", "value", "compared with", "effect from", "to")
+    print_table(columns, metrics, empty="Nothing was measured.", title="Measures and intervals")
+    for one in bundle.revisions:
+        say(printable(f"{moment_text(one.created_unix_s)} revision {one.number} by {one.author}: {one.message}"))
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def _command(

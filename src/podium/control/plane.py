@@ -21,7 +21,7 @@ from podium.control.ports import KeyStore, LeaderLease, Ledger, ResourceStore
 from podium.control.resources import Resources
 from podium.control.rollouts.loop import RolloutLoop
 from podium.control.rollouts.own_key import own_entries
-from podium.control.rollouts.ports import Analyst, RolloutGateways
+from podium.control.rollouts.ports import Analyst, EvidenceShelf, RolloutGateways
 from podium.control.rollouts.standing import Standings
 from podium.control.rollouts.use import Rollouts
 from podium.control.settings import ControlSettings
@@ -71,6 +71,7 @@ class RollingOut:
 
     analyst: Callable[[Callable[[], float]], Analyst]
     gateways: RolloutGateways
+    shelf: EvidenceShelf | None = None
 
 
 class ControlPlane:
@@ -131,7 +132,12 @@ class ControlPlane:
                 tick_s=settings.rollout_tick_s,
                 prepare_s=settings.rollout_prepare_s,
             )
-        self.rollouts = Rollouts(rollouts, self.clock, verdict=loop.verdict if loop is not None else lambda _: None)
+        self.rollouts = Rollouts(
+            rollouts,
+            self.clock,
+            verdict=loop.verdict if loop is not None else lambda _: None,
+            shelf=rolling_out.shelf if rolling_out is not None else None,
+        )
         self.standings = StandingsUse(key_store, resource_store, ledger, self.clock, gateways=gateways, shared=shared)
         self.flags = Flags(resource_store, self.clock, gateways=gateways)
         spending = LedgerSpending(ledger, self.loader, self.clock)

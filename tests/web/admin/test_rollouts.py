@@ -6,6 +6,7 @@ from podium.control.documents import parse_documents
 from podium.control.keys import NewKey
 from podium.control.rollouts.moves import Asked, moved
 from podium.control.rollouts.standing import Standings
+from podium.delivery.analysis.evidence import Bundle, encode_bundle
 from podium.delivery.phases import Happening
 
 HOUSE = """
@@ -88,6 +89,41 @@ def test_what_is_not_there_or_not_possible(client, declared):
     assert client.post(f"{ALL}/x/start").status_code == 404
     assert client.post(f"{ALL}/r/undo").status_code == 409
     assert client.post(f"{ALL}/r/start?seen=-1").status_code == 400
+
+
+class Shelf:
+    """One bundle, of another rollout than it may be asked for."""
+
+    def __init__(self, bundle):
+        self.key, self.body = encode_bundle(bundle)
+        self.bundle = bundle
+
+    async def evidence(self, key):
+        return self.bundle if key == self.key else None
+
+    async def evidence_of(self, name, *, limit):
+        return ((self.key, self.bundle.decided_unix_s),) if name == self.bundle.name else ()
+
+
+def test_what_a_decision_was_made_on_can_be_read(client, declared, house):
+    rollout = asyncio.run(house.plane.resources.get("Rollout", "r")).spec
+    bundle = Bundle(
+        name="r",
+        decided_unix_s=5.0,
+        happening="burst",
+        reason="burst",
+        detail="10 in a row",
+        rollout=rollout,
+        progress=None,
+        verdict=None,
+    )
+    shelf = house.plane.rollouts._shelf = Shelf(bundle)
+    assert client.get(f"{ALL}/r/evidence").json()["evidence"] == [{"id": shelf.key, "decided_unix_s": 5.0}]
+    assert client.get(f"{ALL}/x/evidence").json()["evidence"] == []
+    read = client.get(f"{ALL}/r/evidence/{shelf.key}")
+    assert (read.json()["detail"], read.json()["rollout"]["candidate"]) == ("10 in a row", "v2")
+    assert client.get(f"{ALL}/x/evidence/{shelf.key}").status_code == 404
+    assert client.get(f"{ALL}/r/evidence/unknown").status_code == 404
 
 
 def test_while_the_database_is_away_it_is_told(client, declared, house):

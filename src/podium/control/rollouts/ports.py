@@ -5,9 +5,10 @@ from typing import Protocol
 import msgspec
 
 from podium.control.rollouts.standing import Standing
+from podium.delivery.analysis.evidence import Bundle
 from podium.delivery.phases import Happening
 
-__all__ = ["Analyst", "BadBackend", "Judgement", "RolloutGateways", "Trial", "Trip"]
+__all__ = ["Analyst", "BadBackend", "EvidenceShelf", "Judgement", "RolloutGateways", "Trial", "Trip"]
 
 
 class BadBackend(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +39,16 @@ class Analyst(Protocol):
 
     async def keep(self, standing: Standing, judgement: Judgement, happening: str, now_unix_s: float) -> str:
         """Store what a decision was made on; its id, which is the same for the same evidence."""
+
+
+class EvidenceShelf(Protocol):
+    """What decisions were made on, kept for good. Both raise Unavailable while the database is away."""
+
+    async def evidence(self, key: str) -> Bundle | None:
+        """One bundle by its id."""
+
+    async def evidence_of(self, name: str, *, limit: int = 50) -> tuple[tuple[str, float], ...]:
+        """Ids and times of a rollout's bundles, newest first."""
 
 
 class Trip(msgspec.Struct, frozen=True, kw_only=True):

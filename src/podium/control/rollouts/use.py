@@ -10,12 +10,14 @@ from collections.abc import Callable
 from podium.control.authors import check_author
 from podium.control.ports import Revision
 from podium.control.rollouts.moves import Asked, moved
+from podium.control.rollouts.ports import EvidenceShelf
 from podium.control.rollouts.standing import Standing, Standings
-from podium.control.rollouts.views import RolloutView, VerdictView, view_of
+from podium.control.rollouts.views import EvidenceNote, RolloutView, VerdictView, view_of
 from podium.core.clock import Clock
-from podium.core.errors import Conflict, InvalidRequest
+from podium.core.errors import Conflict, InvalidRequest, NotFound
 from podium.core.ids import random_token
 from podium.core.rollouts import Progress
+from podium.delivery.analysis.evidence import Bundle
 from podium.delivery.phases import Happening
 
 __all__ = ["Rollouts"]
@@ -29,11 +31,17 @@ class Rollouts:
     """The use cases. `verdict`: what the loop of this process saw last of a rollout."""
 
     def __init__(
-        self, standings: Standings, clock: Clock, *, verdict: Callable[[str], VerdictView | None] = lambda _: None
+        self,
+        standings: Standings,
+        clock: Clock,
+        *,
+        verdict: Callable[[str], VerdictView | None] = lambda _: None,
+        shelf: EvidenceShelf | None = None,
     ) -> None:
         self._standings = standings
         self._clock = clock
         self._verdict = verdict
+        self._shelf = shelf
 
     async def all(self) -> tuple[RolloutView, ...]:
         """Every declared rollout, by name."""
@@ -42,6 +50,20 @@ class Rollouts:
     async def get(self, name: str) -> RolloutView:
         """One rollout; NotFound."""
         return self._view(await self._standings.one(name))
+
+    async def evidence_of(self, name: str, *, limit: int = 50) -> tuple[EvidenceNote, ...]:
+        """What was kept of a rollout's decisions, newest first; also of one that was deleted since."""
+        if self._shelf is None:
+            return ()
+        found = await self._shelf.evidence_of(name, limit=limit)
+        return tuple(EvidenceNote(id=key, decided_unix_s=decided_unix_s) for key, decided_unix_s in found)
+
+    async def evidence(self, name: str, key: str) -> Bundle:
+        """What one decision was made on; NotFound."""
+        bundle = None if self._shelf is None else await self._shelf.evidence(key)
+        if bundle is None or bundle.name != name:
+            raise NotFound(f"there is no evidence `{key[:100]}` of a rollout `{name[:128]}`")
+        return bundle
 
     async def start(self, name: str, *, author: str, message: str = "", seen: float | None = None) -> RolloutView:
         """Try the candidate, then bring it to its first users; anew, when it has ended before."""

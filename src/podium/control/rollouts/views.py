@@ -9,7 +9,7 @@ from podium.control.rollouts.standing import Standing
 from podium.core.rollouts import BUCKETS, Phase, RolloutStrategy
 from podium.delivery.buckets import steps_of
 
-__all__ = ["ArmView", "RolloutView", "VerdictView", "view_of"]
+__all__ = ["ArmView", "EvidenceNote", "RolloutView", "VerdictView", "view_of"]
 
 _ENDED = frozenset({"promoted", "returned", "aborted", "failed"})
 
@@ -29,6 +29,13 @@ class VerdictView(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     detail: str
     unix_s: float
+
+
+class EvidenceNote(msgspec.Struct, frozen=True, kw_only=True):
+    """That evidence was kept."""
+
+    id: Annotated[str, Meta(description="SHA-256 of what was kept.")]
+    decided_unix_s: float
 
 
 class RolloutView(msgspec.Struct, frozen=True, kw_only=True):

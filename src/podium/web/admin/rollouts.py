@@ -7,11 +7,12 @@ from litestar import get, post
 from litestar.params import FromPath, QueryParameter
 from msgspec import Meta
 
-from podium.control.rollouts.views import RolloutView
+from podium.control.rollouts.views import EvidenceNote, RolloutView
+from podium.delivery.analysis.evidence import Bundle
 from podium.web.admin.injected import Author, Plane
 from podium.web.admin.openapi import errors
 
-__all__ = ["HANDLERS", "RolloutList"]
+__all__ = ["HANDLERS", "EvidenceList", "RolloutList"]
 
 Message = Annotated[str, QueryParameter(description="Why; kept with the revision.", max_length=1000)]
 Seen = Annotated[
@@ -28,6 +29,12 @@ class RolloutList(msgspec.Struct, frozen=True, kw_only=True):
     rollouts: Annotated[tuple[RolloutView, ...], Meta(description="Those that never began, too.")]
 
 
+class EvidenceList(msgspec.Struct, frozen=True, kw_only=True):
+    """Evidence of decisions, newest first."""
+
+    evidence: tuple[EvidenceNote, ...]
+
+
 @get("/rollouts", operation_id="listRollouts", tags=["rollouts"], responses=errors())
 async def list_rollouts(plane: Plane) -> RolloutList:
     """List the declared rollouts and where they stand."""
@@ -38,6 +45,27 @@ async def list_rollouts(plane: Plane) -> RolloutList:
 async def get_rollout(plane: Plane, name: FromPath[str]) -> RolloutView:
     """Tell where one rollout stands."""
     return await plane.rollouts.get(name)
+
+
+@get("/rollouts/{name:str}/evidence", operation_id="listRolloutEvidence", tags=["rollouts"], responses=errors())
+async def list_rollout_evidence(
+    plane: Plane,
+    name: FromPath[str],
+    limit: Annotated[int, QueryParameter(description="At most so many.", ge=1, le=500)] = 50,
+) -> EvidenceList:
+    """List what was kept of a rollout's decisions, the newest first; also when it was deleted since."""
+    return EvidenceList(evidence=await plane.rollouts.evidence_of(name, limit=limit))
+
+
+@get(
+    "/rollouts/{name:str}/evidence/{key:str}",
+    operation_id="getRolloutEvidence",
+    tags=["rollouts"],
+    responses=errors(404),
+)
+async def get_rollout_evidence(plane: Plane, name: FromPath[str], key: FromPath[str]) -> Bundle:
+    """Get what one decision was made on: samples, intervals, course, revisions and plan."""
+    return await plane.rollouts.evidence(name, key)
 
 
 @post(
@@ -150,6 +178,8 @@ async def undo_rollout(
 HANDLERS = [
     list_rollouts,
     get_rollout,
+    list_rollout_evidence,
+    get_rollout_evidence,
     start_rollout,
     pause_rollout,
     resume_rollout,
