@@ -127,3 +127,20 @@ async def test_what_was_decided_without_an_analysis_is_kept_too(standing, store,
     burst = Judgement(verdict="failed", reason="burst", detail="gateway-0: 10 failures in a row")
     bundle = await store.evidence(await analyst.keep(standing, burst, "burst", START_S + 4))
     assert (bundle.verdict, bundle.detail, bundle.arms) == (None, "gateway-0: 10 failures in a row", ())
+
+
+async def test_once_everybody_has_it_the_report_is_of_the_last_step_that_compared(database, standing, store, resources):
+    analyst = SqlAnalyst(store, resources, lambda: 0.0)
+    await SqlLedger(database).load("a/1", 1, tuple(exchanges(bad=True)))
+    before = {one.name: one for one in await analyst.report(standing)}
+    assert before["empty_rate"].lower > 0
+    step = msgspec.structs.replace(
+        standing.progress, step=1, step_unix_s=START_S + 100.123456, arms=arms_at(ROLLOUT, 1, "old")
+    )
+    for number, now in enumerate((step, msgspec.structs.replace(step, phase="promoted", arms=())), 1):
+        change = Change("Progress", "r", {}, msgspec.to_builtins(now))
+        await resources.commit(expected=number, author="ann", message="on", changes=(change,))
+        event = make_event(started_unix_ns=int((START_S + 110) * 1e9), rollout="r", arm="candidate", subject="s")
+        await SqlLedger(database).load("a/1", number + 1, (event,))
+        later = await Standings(resources).one("r")
+        assert {one.name: one for one in await analyst.report(later)} == before

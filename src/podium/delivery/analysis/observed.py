@@ -5,13 +5,26 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import fsum
 
+from msgspec.structs import replace
+
 from podium.core.rollouts import ArmShare, Progress, Rollout
 from podium.delivery.analysis.measures import INDEX
 from podium.delivery.analysis.tally import CLUSTERS, COUNTS, Tally, span_us
 from podium.delivery.buckets import BASELINE, arms_at, steps_of
 from podium.delivery.statistics.sums import Sums
 
-__all__ = ["ArmSeen", "Cell", "Observed", "comparable", "observed_of", "reference_of", "run_us", "shares_of", "windows"]
+__all__ = [
+    "ArmSeen",
+    "Cell",
+    "Observed",
+    "comparable",
+    "last_comparison",
+    "observed_of",
+    "reference_of",
+    "run_us",
+    "shares_of",
+    "windows",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +195,18 @@ def comparable(rollout: Rollout, progress: Progress, spans: Mapping[int, int]) -
         if began <= span <= now
         and (span == now or (step <= last and _ratio(_shares(rollout, step, progress.before)) == wanted))
     )
+
+
+def last_comparison(rollout: Rollout, progress: Progress, seen: Iterable[ArmSeen]) -> Progress:
+    """As it stands, or where nothing is compared any more, as it stood at the last step that did; for reports."""
+    reference = reference_of(rollout)
+    if reference in shares_of(progress.arms):
+        return progress
+    for span, step in sorted({(arm.span_us, arm.step) for arm in seen}, reverse=True):
+        if step < len(steps_of(rollout)) and reference in _shares(rollout, step, progress.before):
+            arms = arms_at(rollout, step, progress.before)
+            return replace(progress, step=step, step_unix_s=span / 1e6, arms=arms)
+    return progress
 
 
 def windows(rollout: Rollout, before: str) -> int:

@@ -9,9 +9,10 @@ from podium.control.ports import Revision
 from podium.control.rollouts.ports import BadBackend, Judgement
 from podium.control.rollouts.standing import Standing
 from podium.core.rollouts import Progress, Rollout
+from podium.delivery.analysis.compared import MetricResult
 from podium.delivery.analysis.evidence import Bundle, Point, RevisionNote, arm_record
 from podium.delivery.analysis.judge import Evidence, judge
-from podium.delivery.analysis.observed import Observed, run_us
+from podium.delivery.analysis.observed import Observed, last_comparison, run_us
 from podium.delivery.analysis.report import effects_of
 from podium.delivery.analysis.verdict import Verdict
 from podium.delivery.digest import version_digest
@@ -94,12 +95,28 @@ class SqlAnalyst:
             bundle = msgspec.structs.replace(
                 bundle,
                 arms=tuple(arm_record(seen, quantiles.get(seen.name)) for seen in observed.arms),
-                metrics=effects_of(rollout, before, observed, taken_out=_taken_out(standing)),
+                metrics=await self._effects(standing, before, observed),
                 timeline=await self._kept.timeline(name, before),
                 revisions=await self._notes(name, before),
             )
             await self._kept.forget_sums(name, run_us(before))
         return await self._kept.keep_evidence(bundle)
+
+    async def report(self, standing: Standing) -> tuple[MetricResult, ...]:
+        """Every measure of every arm, of the run that goes on or the last one; empty when there was none."""
+        progress = standing.progress
+        if progress is None:
+            return ()
+        return await self._effects(
+            standing, progress, await self._kept.observe(standing.name, standing.rollout, progress)
+        )
+
+    async def _effects(self, standing: Standing, progress: Progress, observed: Observed) -> tuple[MetricResult, ...]:
+        rollout = standing.rollout
+        then = last_comparison(rollout, progress, observed.arms)
+        if then is not progress:
+            observed = await self._kept.observe(standing.name, rollout, then)
+        return effects_of(rollout, then, observed, taken_out=_taken_out(standing))
 
     async def _notes(self, name: str, progress: Progress) -> tuple[RevisionNote, ...]:
         """The revisions that moved the run, oldest first."""
