@@ -113,3 +113,26 @@ async def test_a_cost_that_the_ledger_has_had_the_last_word_on_is_not_counted_ag
 
     assert told.outcome is SettlementOutcome.MENDED
     assert (await store.standing((CHARGE,), mark_ns))[0].settled == 7
+
+
+async def test_what_ends_in_an_account_that_was_lost_is_left_to_the_repair(client, server):
+    store = store_of(client)
+    for number in (1, 2):
+        await reserve(store, number)
+    server.command("DEL", f"{{podium}}:budget1:account:{CHARGE.key}")
+
+    assert (await store.settle((1).to_bytes(16, "big"), Cost(7, 0))).outcome is SettlementOutcome.COUNTED
+    store.skew_us += 601 * 10**6
+    assert await store.expire() == 1
+    assert (await store.settle((2).to_bytes(16, "big"), Cost(7, 0))).outcome is SettlementOutcome.MENDED
+    (standing,) = await store.standing((CHARGE,), NOW_NS)
+    assert (standing.settled, standing.reserved) == (0, 0)
+
+
+async def test_what_has_ended_takes_little_room(client, server):
+    store = store_of(client)
+    await reserve(store, 1)
+    await store.settle((1).to_bytes(16, "big"), Cost(7, 0))
+    (key,) = [key for key in server.command("KEYS", "*") if b"reservation" in key]
+
+    assert server.command("STRLEN", key) < 80

@@ -172,6 +172,7 @@ class BudgetQuotas:
         self._slices: dict[_Slice, None] = {}  # those that have not ended
         self._due: dict[_Slice, None] = {}  # those that are told in a moment
         self._tells: set[asyncio.Task[None]] = set()
+        self.tells = 0  # that were answered
         self.granted = 0
         self.missed = 0
 
@@ -396,6 +397,7 @@ class BudgetQuotas:
         finally:
             for one in batch:
                 one.telling = None
+        self.tells += len(answers)
         for one, asked, told in zip(batch, words, answers, strict=False):
             self._hear(one, asked, told, sent_ns)
 

@@ -178,10 +178,10 @@ class SharedBudgets:
         if running is not None and running.here:
             return running.reservation
         try:
-            latest_s = self._client.deadline_s()
-            outcome = await self._store.reserve(reservation_id, charges, estimate, unix_ns)
-            if isinstance(outcome, Refusal):
-                outcome = await self._ask_again(reservation_id, charges, estimate, unix_ns, outcome, latest_s)
+            if self.quotas is None:
+                outcome = await self._store.reserve(reservation_id, charges, estimate, unix_ns)
+            else:
+                outcome = await self._reserve(self.quotas, reservation_id, charges, estimate, unix_ns)
         except StoreUnavailable as error:
             now_ns = self._clock.monotonic_ns()
             return self._decide(reservation_id, charges, estimate, unix_ns, now_ns, in_doubt=error.in_doubt)
@@ -196,29 +196,25 @@ class SharedBudgets:
             self._leases.begin(reservation_id)
         return outcome
 
-    async def _ask_again(
-        self,
-        reservation_id: bytes,
-        charges: Sequence[Charge],
-        estimate: Cost,
-        unix_ns: int,
-        refusal: Refusal,
-        latest_s: float,
+    async def _reserve(
+        self, quotas: BudgetQuotas, reservation_id: bytes, charges: Sequence[Charge], estimate: Cost, unix_ns: int
     ) -> Reservation | Refusal:
-        """Ask once more when slices of this gateway stand in the way, after they were given back; or the refusal."""
-        if self.quotas is None:
-            return refusal
+        """As the store says; before it refuses, what slices of this gateway hold is given back."""
+        latest_s, tells = self._client.deadline_s(), quotas.tells
+        outcome = await self._store.reserve(reservation_id, charges, estimate, unix_ns)
+        if isinstance(outcome, Reservation):
+            return outcome
         try:
             async with asyncio.timeout_at(latest_s):
-                if not await self.quotas.give_back(charges):
-                    return refusal
-            return await self._store.reserve(reservation_id, charges, estimate, unix_ns, deadline_s=latest_s)
+                given_back = await quotas.give_back(charges)
+            if given_back or quotas.tells != tells:  # meanwhile, perhaps of these
+                return await self._store.reserve(reservation_id, charges, estimate, unix_ns, deadline_s=latest_s)
         except TimeoutError:
-            return refusal
+            pass
         except StoreUnavailable as error:
             if error.in_doubt:
                 self.outbox.put(_End(reservation_id, None))
-            return refusal
+        return outcome
 
     async def _keep(self, quotas: BudgetQuotas) -> None:
         while True:

@@ -23,12 +23,15 @@ local function advance(a, bucket)
   a.buckets, a.told = kept, told
 end
 
--- The account of a charge {key, parts, bucket, soft, ttl_ms, blob}, moved to its moment; a new one when it is not known.
+-- The account of a charge {key, parts, bucket, soft, ttl_ms, blob}, moved to its moment; a new one when it is not known,
+-- or none when the charge is that of a reservation, which says no more than {key, unit, estimate, bucket, ttl_ms}.
 local function open_account(charge, rebind)
   local raw = redis.call('GET', PREFIX .. 'account:' .. charge.key)
   local a
   if raw then
     a = cmsgpack.unpack(raw)
+  elseif not charge.blob then
+    return nil
   else
     a = {
       settled = 0, reserved = 0, running = 0, mark = marked_at, mended = 0, latest = 0, before = 0, earlier = 0,
@@ -86,16 +89,24 @@ local function remember(id, r)
   redis.call('SET', reservation_key(id), cmsgpack.pack(r), 'PX', text(REMEMBER_MS))
 end
 
--- Give back what was held; count what it cost unless `fact` is nil.
+-- What a reservation remembers of a charge.
+local function in_short(charge)
+  return {key = charge.key, unit = charge.unit, estimate = charge.estimate, bucket = charge.bucket, ttl_ms = charge.ttl_ms}
+end
+
+-- Give back what was held; count what it cost unless `fact` is nil. Of an account that was lost nothing is known: what it
+-- came to is the repair's.
 local function close(id, r, fact, crossings)
   for _, charge in ipairs(r.charges) do
     local a = open_account(charge, false)
-    a.reserved = math.max(0, a.reserved - charge.estimate)
-    a.running = math.max(0, a.running - 1)
-    if r.ahead then a.ahead = math.max(0, (a.ahead or 0) - r.ahead) end
-    if r.made < a.mark and a.earlier > 0 then a.earlier = a.earlier - 1 end
-    if fact then count(a, fact[charge.unit], r.made, charge.bucket, crossings) end
-    write_account(charge, a)
+    if a then
+      a.reserved = math.max(0, a.reserved - charge.estimate)
+      a.running = math.max(0, a.running - 1)
+      if r.ahead then a.ahead = math.max(0, (a.ahead or 0) - r.ahead) end
+      if r.made < a.mark and a.earlier > 0 then a.earlier = a.earlier - 1 end
+      if fact then count(a, fact[charge.unit], r.made, charge.bucket, crossings) end
+      write_account(charge, a)
+    end
   end
   redis.call('ZREM', LEASES, id)
 end

@@ -3,13 +3,13 @@
 local id, made, fact = ARGV[1], tonumber(ARGV[3]), {tonumber(ARGV[4]), tonumber(ARGV[5])}
 expire(now_us() + tonumber(ARGV[2]), 100)
 local raw, crossings, outcome = redis.call('GET', reservation_key(id)), {}, 'counted'
-local r = raw and cmsgpack.unpack(raw) or {state = 'unknown', made = made, charges = cmsgpack.unpack(ARGV[6])}
+local r = raw and cmsgpack.unpack(raw) or {state = 'unknown', made = made, charges = {}}
 if r.state == 'settled' then return {'already'} end
 if r.state == 'open' then -- it was made all the same: only the answer was lost
   close(id, r, fact, crossings)
 else
   outcome = 'mended'
-  for _, charge in ipairs(r.charges) do
+  for _, charge in ipairs(cmsgpack.unpack(ARGV[6])) do
     local a = open_account(charge, not raw)
     if made >= a.mended then
       outcome = 'counted_late'
@@ -18,7 +18,7 @@ else
     write_account(charge, a)
   end
 end
-r.state = 'settled'
+r.state, r.charges = 'settled', {}
 remember(id, r)
 local answer = {outcome}
 for i, crossing in ipairs(crossings) do answer[i + 1] = crossing end

@@ -13,15 +13,17 @@ elseif settle then
   local counted = #r.charges == 0
   for _, charge in ipairs(r.charges) do
     local a = open_account(charge, false)
-    if r.made >= a.mended then
-      counted = true
-      count(a, fact[charge.unit], r.made, charge.bucket, crossings)
+    if a then
+      if r.made >= a.mended then
+        counted = true
+        count(a, fact[charge.unit], r.made, charge.bucket, crossings)
+      end
+      write_account(charge, a)
     end
-    write_account(charge, a)
   end
   outcome = counted and 'counted_late' or 'mended'
 end
-r.state = settle and 'settled' or 'released'
+r.state, r.charges = settle and 'settled' or 'released', {}
 remember(id, r)
 local answer = {outcome}
 for i, crossing in ipairs(crossings) do answer[i + 1] = crossing end

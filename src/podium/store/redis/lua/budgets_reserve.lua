@@ -25,16 +25,17 @@ if not room then
   end
   return answer
 end
-local made, answer = tonumber(ARGV[5]), {1}
+local made, held, answer = tonumber(ARGV[5]), {}, {1}
 for i, charge in ipairs(charges) do
   local a = accounts[i]
   a.reserved, a.running = a.reserved + charge.estimate, a.running + 1
   if made < a.mark then a.earlier = a.earlier + 1 end
   write_account(charge, a)
+  held[i] = in_short(charge)
   answer[i + 1] = math.max(0, charge.amount - a.settled - a.reserved)
 end
 local lease = tonumber(ARGV[4])
-local r = cmsgpack.pack({state = 'open', made = made, charges = charges})
+local r = cmsgpack.pack({state = 'open', made = made, charges = held})
 redis.call('SET', reservation_key(ARGV[1]), r, 'PX', text(lease / 1000 + REMEMBER_MS))
 redis.call('ZADD', LEASES, text(now + lease), ARGV[1])
 return answer
