@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from podium.core.event import encode_event
+from podium.core.registry import Tool
 from podium.core.resources import Model, Tenant, Timeouts
 from podium.core.snapshot import KeyEntry, KeySecret
 from podium.gateway.fleet import Fleet
@@ -562,6 +563,22 @@ async def test_a_version_changes_the_request_as_declared(upstream):
         assert (sent["model"], sent["temperature"], sent["seed"]) == ("upstream-name", 0.5, 1)
         assert sent["messages"][0] == {"role": "system", "content": "Be brief."}
         assert (await only_event(gateway)).backend == "provider-0/upstream-name"
+
+
+async def test_a_version_offers_its_tools_where_the_caller_offers_none(upstream):
+    snapshot = snapshot_of(upstream.url)
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    version = msgspec.structs.replace(
+        snapshot.versions["m-1"], tools=(Tool(name="weather", description="Now.", parameters=schema),)
+    )
+    async with gateway_for(msgspec.structs.replace(snapshot, versions={"m-1": version})) as gateway:
+        await ask(gateway, chat_body())
+        own = [{"type": "function", "function": {"name": "mine"}}]
+        await ask(gateway, chat_body(tools=own))
+        await ask(gateway, chat_body(functions=[{"name": "old"}]))
+        offered = {"type": "function", "function": {"name": "weather", "description": "Now.", "parameters": schema}}
+        sent = [request.json().get("tools") for request in upstream.requests]
+        assert sent == [[offered], own, None]
 
 
 async def test_a_null_where_stream_options_could_be_is_none(upstream):

@@ -301,6 +301,7 @@ class Call:
                 model=rename,
                 defaults=change.defaults,
                 system_message=change.system_message,
+                tools=change.tools,
                 include_usage=include_usage,
                 overrides=overrides,
             ),

@@ -7,6 +7,7 @@ import msgspec
 
 from podium.core.errors import Overloaded, PodiumError, Unavailable, UpstreamError
 from podium.core.reasons import Reason
+from podium.core.registry import Tool
 from podium.core.resources import Model, Version
 from podium.core.serving import Queueing
 from podium.delivery.digest import version_digest
@@ -55,6 +56,13 @@ def _raw(value: object) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(value))
 
 
+def _offered(tool: Tool) -> dict[str, object]:
+    """As OpenAI spells it."""
+    described = {"description": tool.description} if tool.description else {}
+    schema = {"parameters": tool.parameters} if tool.parameters else {}
+    return {"type": "function", "function": {"name": tool.name, **described, **schema}}
+
+
 class Pool:
     """The backends of a model's version. Immutable but for what it derives from the fleet's state."""
 
@@ -85,8 +93,9 @@ class Pool:
             system_message=_raw({"role": "system", "content": version.system_prompt})
             if version.system_prompt
             else None,
+            tools=_raw([_offered(tool) for tool in version.tools]) if version.tools else None,
         )
-        self.changes = bool(self.change.defaults or self.change.system_message)
+        self.changes = bool(self.change.defaults or self.change.system_message or self.change.tools)
         memory.follow(model, [backend.state.load.key for backend in backends], now_ns)
         assert memory.balancer is not None
         assert memory.retry_budget is not None

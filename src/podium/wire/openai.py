@@ -134,6 +134,7 @@ class Change(msgspec.Struct, frozen=True):
     model: str | None = None  # the name at the provider, when it is another
     defaults: dict[str, msgspec.Raw] = {}  # set where the caller did not set the field
     system_message: msgspec.Raw | None = None  # put before the messages of a chat
+    tools: msgspec.Raw | None = None  # offered, as OpenAI spells them, in a chat that offers none
     include_usage: bool = False  # ask for the usage event of a stream
     overrides: dict[str, msgspec.Raw] = {}  # set whatever the caller set; null removes the field
 
@@ -159,6 +160,8 @@ def _rewritten(body: bytes, change: Change) -> bytes:
     for name, value in change.defaults.items():
         fields.setdefault(name, value)
     override_fields(fields, change.overrides)
+    if change.tools is not None and "messages" in fields and "functions" not in fields:
+        fields.setdefault("tools", change.tools)
     if change.system_message is not None and "messages" in fields:
         fields["messages"] = msgspec.Raw(_encode([change.system_message, *_decode_list(fields["messages"])]))
     if change.include_usage:

@@ -71,6 +71,23 @@ def test_what_is_not_given_is_none_and_no_limit_is_negative():
     assert (request.stream, request.user, request.answer_token_limit) == (None, None, 0)
 
 
+def test_a_versions_tools_are_offered_as_messages_spells_them_where_the_caller_offers_none():
+    schema = {"type": "object"}
+    tools = [
+        {"type": "function", "function": {"name": "look", "description": "Now.", "parameters": schema}},
+        {"type": "function", "function": {"name": "stop"}},
+    ]
+    change = Change(tools=msgspec.Raw(json.dumps(tools).encode()))
+    body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
+    sent = json.loads(rewrite_request(json.dumps(body).encode(), change))
+    assert sent["tools"] == [
+        {"name": "look", "description": "Now.", "input_schema": schema},
+        {"name": "stop", "input_schema": {"type": "object"}},
+    ]
+    own = body | {"tools": [{"name": "mine", "input_schema": schema}]}
+    assert json.loads(rewrite_request(json.dumps(own).encode(), change)) == own
+
+
 @pytest.mark.parametrize(
     ("body", "parameter"),
     [

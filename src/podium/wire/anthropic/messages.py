@@ -103,6 +103,17 @@ class _System(msgspec.Struct):
     system: str | list[msgspec.Raw] | None = None
 
 
+class _OfferedFunction(msgspec.Struct):
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = {}
+
+
+class _OfferedTool(msgspec.Struct):
+    function: _OfferedFunction
+
+
+_decode_tools = msgspec.json.Decoder(list[_OfferedTool]).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_system_message = msgspec.json.Decoder(_SystemMessage).decode
 _decode_system = msgspec.json.Decoder(_System).decode
@@ -132,10 +143,19 @@ def _rewritten(body: bytes, change: Change) -> bytes:
     for name, value in _in_own_words(change.defaults).items():
         fields.setdefault(name, value)
     override_fields(fields, _in_own_words(change.overrides))
+    if change.tools is not None and "tools" not in fields:
+        fields["tools"] = msgspec.Raw(encode_json([_in_messages(tool) for tool in _decode_tools(change.tools)]))
     if change.system_message is not None:
         prompt = _decode_system_message(change.system_message).content
         fields["system"] = msgspec.Raw(encode_json(_with_prompt(prompt, _decode_system(body).system)))
     return encode_json(fields)
+
+
+def _in_messages(tool: _OfferedTool) -> dict[str, object]:
+    """A function as Messages offers it: https://docs.claude.com/en/api/messages#body-tools."""
+    function = tool.function
+    described = {"description": function.description} if function.description else {}
+    return {"name": function.name, **described, "input_schema": function.parameters or {"type": "object"}}
 
 
 def _in_own_words(parameters: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
