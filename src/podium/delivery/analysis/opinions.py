@@ -20,6 +20,8 @@ from podium.core.event import AnswerFlag, Event
 
 __all__ = ["MEASURE_OF", "Feedback", "FeedbackKind", "Judgement", "Opinion", "Received", "meant_by", "opinions_of"]
 
+Mark = Annotated[float, Meta(ge=0, le=1)]
+Comment = Annotated[str, Meta(min_length=1, max_length=10_000)]
 FeedbackKind = Literal["thumbs", "score", "task_done", "comment"]
 MEASURE_OF: Final[dict[FeedbackKind, str]] = {
     "thumbs": "thumbs_up_rate",
@@ -33,9 +35,9 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     request_id: Annotated[str, Meta(description="The answer's `x-request-id`.", min_length=1, max_length=128)]
     thumbs: Annotated[Literal["up", "down"] | None, Meta(description="Whether the answer was liked.")] = None
-    score: Annotated[float | None, Meta(description="From 0 (bad) to 1 (good).", ge=0, le=1)] = None
+    score: Annotated[Mark | None, Meta(description="From 0 (bad) to 1 (good).")] = None
     task_done: Annotated[bool | None, Meta(description="Whether it did what it was asked for.")] = None
-    comment: Annotated[str | None, Meta(description="In the user's words.", min_length=1, max_length=10_000)] = None
+    comment: Annotated[Comment | None, Meta(description="In the user's words.")] = None
 
 
 class Opinion(NamedTuple):
@@ -58,8 +60,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 
     exchange_id: bytes
     judge: str  # public name of the model
-    score_first: Annotated[float, Meta(ge=0, le=1)]  # when this exchange's answer was shown first
-    score_second: Annotated[float, Meta(ge=0, le=1)]  # and when it was shown second
+    score_first: Mark  # when this exchange's answer was shown first
+    score_second: Mark  # and when it was shown second
 
     @property
     def score(self) -> float:
