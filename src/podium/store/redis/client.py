@@ -249,7 +249,7 @@ class RedisClient:
             await waiter
         finally:
             timer.cancel()
-            with contextlib.suppress(ValueError):
+            if waiter in self._idle:  # an error of `remove` would describe the waiter, which takes long
                 self._idle.remove(waiter)
 
     async def _still_there(self, connection: RedisConnection) -> bool:
