@@ -11,7 +11,7 @@ does so at that very sample; that it did before adds to it, so samples are state
 """
 
 from dataclasses import dataclass, replace
-from math import ceil, inf, sqrt
+from math import ceil, exp, inf, sqrt
 from typing import Self
 
 from podium.delivery.statistics.effect import compare
@@ -25,6 +25,7 @@ __all__ = ["Expected", "Look", "days", "detection_power", "minimum_detectable_ef
 
 _MOST_SAMPLES = 2**50
 _HALVINGS = 60
+_SAFE = 2.0  # standard errors; that of a variance's logarithm is sqrt(2 / (n - 1)), if tails are not too heavy
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,15 @@ class Expected:
 
     @classmethod
     def of_sums(cls, sums: Sums, *, rate: bool = False) -> Self | None:
-        """From traffic as it is; None with fewer than two subjects."""
+        """From traffic as it is; None with fewer than two subjects.
+
+        How sure a variance is depends on how many subjects (or groups of them) it comes from: it is taken two
+        standard errors larger than it seems, so that samples are rarely stated too small.
+        """
         effect = compare(sums, sums, rate=rate)
         if effect is None or not sums.n:
             return None
-        variance = effect.variance / 2 * sums.total_x
+        variance = effect.variance / 2 * sums.total_x * exp(_SAFE * sqrt(2 / (sums.n - 1)))
         value = effect.baseline
         independent = value * (1 - value)
         design_effect = max(1.0, variance / independent if independent > 0 else 1.0) if rate else None
