@@ -1,4 +1,5 @@
 from podium.core.event import AnswerFlag
+from podium.testing.events import make_call
 
 
 def nonsense(chance):
@@ -60,3 +61,22 @@ def test_a_slow_replica_is_not_a_broken_one(kit):
 
     traffic = kit.Traffic(4, backends=TWO).run(1000, bad_backend="p/b", bad=slow)
     assert kit.verdict(traffic, kit.rollout(kit.Metric(name="error_rate"))).backends == ()
+
+
+def test_a_replica_whose_calls_fail_is_named_and_one_that_was_away_for_a_while_is_not(kit):
+    def retried(rate):
+        def make(chance):
+            if chance.random() >= rate:
+                return {}
+            calls = make_call(backend="p/b", reason="upstream_error"), make_call(backend="p/a", kind="retry")
+            return {"trail": calls, "attempts": 2}
+
+        return make
+
+    failing = kit.Traffic(5, backends=TWO).run(1200, bad_backend="p/b", bad=retried(0.6))
+    verdict = kit.verdict(failing, kit.rollout())
+    (found,) = verdict.backends
+    assert (found.backend, found.shown_by[0].name) == ("p/b", "call_failure_rate")
+    assert all(one.decision != "worse" for one in verdict.metrics)  # its users had answers: calls were repeated
+    away = kit.Traffic(6, backends=TWO).run(600).run(60, bad_backend="p/b", bad=retried(1.0)).run(600)
+    assert kit.verdict(away, kit.rollout()).backends == ()

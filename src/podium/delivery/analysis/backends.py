@@ -12,17 +12,18 @@ from collections.abc import Collection
 
 import msgspec
 
-from podium.core.rollouts import Metric
+from podium.core.rollouts import Metric, MetricName
 from podium.delivery.analysis.compared import Look, MetricResult, compared
 from podium.delivery.analysis.observed import Observed
 
-__all__ = ["BACKEND_MARGIN", "BackendFinding", "worse_backends"]
+__all__ = ["BACKEND_MARGIN", "FAILURE_MARGIN", "BackendFinding", "worse_backends"]
 
 BACKEND_MARGIN = 0.05  # of rates and scores: replicas of one version differ by less unless one is broken
+FAILURE_MARGIN = 0.2  # of failed calls: what fails for a while is a breaker's to keep away, and comes back by itself
 _FEWEST = 2
 _TUNING = 500.0  # samples: what is broken is to be found soon, not what is a little worse
 
-_WATCHED = (
+_WATCHED: tuple[tuple[str, MetricName], ...] = (
     ("call_failure_rate", "error_rate"),
     ("empty_rate", "empty_rate"),
     ("invalid_format_rate", "invalid_format_rate"),
@@ -33,7 +34,14 @@ _WATCHED = (
     ("feedback_score", "feedback_score"),
 )
 _METRICS = tuple(
-    (measure, msgspec.convert({"name": name, "tolerance": BACKEND_MARGIN, "absolute": True}, Metric))
+    (
+        measure,
+        Metric(
+            name=name,
+            tolerance=FAILURE_MARGIN if measure == "call_failure_rate" else BACKEND_MARGIN,
+            absolute=True,
+        ),
+    )
     for measure, name in _WATCHED
 )
 
