@@ -1,5 +1,7 @@
 """Exchanges of a model that a rollout moves: who gets which version, what is told of it, and what takes an arm out."""
 
+from contextlib import AsyncExitStack
+
 import pytest
 from msgspec.structs import replace
 
@@ -11,6 +13,7 @@ from podium.delivery.buckets import arms_at
 from podium.delivery.digest import version_name
 from podium.gateway.mirror import MOST_COPIES
 from podium.testing.upstream import Behaviour, Mode
+from podium.testing.waiting import eventually
 
 NEW = Version(backends=(BackendSpec(provider="b", model="b-model"),))
 CANARY = Rollout(model="m", candidate="new", steps=(Step(percent=30), Step(percent=100)))
@@ -192,6 +195,23 @@ async def test_a_dead_candidate_is_taken_out_at_once_and_stays_out(moved, stream
     await moved.serve(step=1, salt="another")
     assert (await moved.ask())[1].arm == "candidate"
     assert not moved.stage.gateway.fleet.bursts.tripped()
+
+
+async def test_a_candidate_that_hangs_is_taken_out_before_anybody_has_a_timeout(moved):
+    await moved.serve(replace(CANARY, analysis=Analysis(burst_errors=4)), step=1)
+    moved.stage["b"].behave(Mode.SILENT)
+    async with AsyncExitStack() as stack:
+        for n in range(4):
+            await stack.enter_async_context(moved.stage.asking("m", user=f"user-{n}"))
+            await eventually(lambda n=n: moved.stage.calls("b") == [n + 1])
+        moved.stage.clock.advance(59)
+        await stack.enter_async_context(moved.stage.asking("m", user="user-5"))
+        await eventually(lambda: moved.stage.calls("b") == [5])
+        moved.stage.clock.advance(2)
+        answer = await moved.stage.ask("m")
+        assert answer.header("x-podium-version").startswith("m-1@")
+        (tripped,) = moved.stage.gateway.fleet.bursts.tripped()
+        assert (tripped.reason, tripped.failures) == ("hangs", 4)
 
 
 @pytest.mark.parametrize("watched", [True, False])

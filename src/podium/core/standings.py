@@ -105,7 +105,7 @@ class TrippedArm(msgspec.Struct, frozen=True, kw_only=True):
     changed_unix_s: Annotated[float, Meta(description="Of the rollout's progress, as the gateway knows it.")]
     failures: int
     of: Annotated[int, Meta(description="So many last outcomes.")]
-    reason: Annotated[str, Meta(description="`failures_in_a_row` or `share_of_failures`.")]
+    reason: Annotated[str, Meta(description="`failures_in_a_row`, `share_of_failures` or `hangs`.")]
 
 
 class Standings(msgspec.Struct, frozen=True, kw_only=True):

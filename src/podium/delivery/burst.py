@@ -17,6 +17,7 @@ class Trip(StrEnum):
 
     IN_A_ROW = "failures_in_a_row"
     SHARE = "share_of_failures"
+    HANGS = "hangs"
 
 
 class Burst:
@@ -44,6 +45,13 @@ class Burst:
         elif self.failures >= self.failures_at_most:
             self.tripped = Trip.SHARE
         return self.tripped is not None
+
+    def hang(self, count: int) -> None:
+        """So many exchanges wait far longer than usual, at once: each is a failure, though it has not ended."""
+        self.seen += count
+        self._outcomes = ((self._outcomes << count) | ((1 << count) - 1)) & _MASK
+        self._row += count
+        self.tripped = self.tripped or Trip.HANGS
 
     @property
     def failures(self) -> int:

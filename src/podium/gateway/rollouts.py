@@ -7,9 +7,9 @@ from podium.core.errors import Forbidden, InvalidRequest
 from podium.core.event import AnswerFlag
 from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
-from podium.delivery.burst import Burst
-from podium.delivery.choose import Choice, Chooser
+from podium.delivery.choose import Choice, Chooser, Chosen
 from podium.delivery.flags.flagset import FlagSet
+from podium.gateway.bursts import Watched
 from podium.gateway.flag_counts import FlagCounts
 from podium.gateway.flags import takes_part
 from podium.gateway.pool import Pool
@@ -31,19 +31,19 @@ _OVERRIDDEN = int(AnswerFlag.OVERRIDDEN)
 class RolloutPools:
     """Made once a snapshot. `pools`: by versions, of those that can be called."""
 
-    __slots__ = ("_bursts", "_flags", "_named", "chooser", "pools")
+    __slots__ = ("_arms", "_flags", "_named", "chooser", "pools")
 
     def __init__(
         self,
         chooser: Chooser,
         pools: Mapping[str, Pool | None],
-        bursts: Mapping[tuple[str, str], Burst],
+        arms: Mapping[tuple[str, str], Watched],
         flags: FlagSet,
     ) -> None:
         self._flags = flags
         self.chooser = chooser
         self.pools = {name: pool for name, pool in pools.items() if pool is not None and pool.backends}
-        self._bursts = {arm: burst for (rollout, arm), burst in bursts.items() if rollout == chooser.rollout}
+        self._arms = {arm: arms[chooser.rollout, arm] for arm in chooser.candidates}
         self._named = {name: name for name in pools} | {pool.label: name for name, pool in self.pools.items()}
 
     def choose(self, exchange: Exchange, caller: Caller, principal: "Principal", counts: FlagCounts) -> Pool | None:
@@ -64,7 +64,7 @@ class RolloutPools:
             principal.tier,
             exchange.tags,
         )
-        if chosen.version != chooser.before and (self.is_out(chosen.arm) or chosen.version not in self.pools):
+        if chosen.version != chooser.before and not self._may_have(chosen, exchange):
             chosen = chooser.tripped
         if chosen.choice not in _OUTSIDE:
             exchange.rollout = chooser.rollout
@@ -72,6 +72,12 @@ class RolloutPools:
             exchange.subject = subject
             exchange.mirrored = chosen.mirrored and not self.is_out("")
         return self.pools.get(chosen.version)
+
+    def _may_have(self, chosen: Chosen, exchange: Exchange) -> bool:
+        """Whether the new version is well enough here for one more."""
+        if self.is_out(chosen.arm) or chosen.version not in self.pools:
+            return False
+        return not chosen.arm or self._arms[chosen.arm].begin(exchange)
 
     def mirror(self) -> Pool | None:
         """The pool that gets copies; None: nobody does."""
@@ -81,9 +87,9 @@ class RolloutPools:
     def is_out(self, arm: str) -> bool:
         """Whether the arm failed so much here that nobody gets it; without a name, whether any did."""
         if not arm:
-            return any(burst.tripped is not None for burst in self._bursts.values())
-        burst = self._bursts.get(arm)
-        return burst is not None and burst.tripped is not None
+            return any(one.burst.tripped is not None for one in self._arms.values())
+        watched = self._arms.get(arm)
+        return watched is not None and watched.burst.tripped is not None
 
     def _overridden(self, exchange: Exchange, named: bytes, principal: "Principal") -> Pool | None:
         entry = principal.entry
