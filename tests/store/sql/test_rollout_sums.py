@@ -128,7 +128,7 @@ async def test_an_exchange_belongs_to_the_step_in_which_it_began(database):
     ledger = SqlLedger(database)
     await ledger.load("a/1", 1, (compared(5.0),))
     await declare(database, step=1, step_unix_s=START_S + 60.5)
-    late, next_step = compared(60.4), compared(60.6)
+    late, next_step = compared(62.4), compared(62.6)
     await ledger.load("a/1", 2, (late, next_step, compared(-1.0)))  # the last: of a run that nobody knows of
     arms = await rows(database, rollout_arms)
     at = SUM_COLUMNS.index("exposures")
@@ -152,6 +152,15 @@ async def test_what_is_not_compared_is_not_counted(database):
     assert await SqlLedger(database).load("a/1", 1, events) == len(events)
     assert await rows(database, rollout_cells) == {}
     assert await rows(database, rollout_arms) == {}
+
+
+async def test_a_progress_that_cannot_be_read_stops_nothing(database):
+    await declare(database)
+    ledger = SqlLedger(database)
+    await ledger.load("a/1", 1, (compared(5.0),))
+    await declare(database, step="of tomorrow")
+    assert await ledger.load("a/1", 2, (compared(5.0),)) == 1
+    assert sum(row[0] for row in (await rows(database, rollout_cells)).values()) == 2
 
 
 async def test_measures_are_in_their_columns(database):

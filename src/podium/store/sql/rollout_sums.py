@@ -79,10 +79,18 @@ async def spans_of(connection: AsyncConnection, rollouts: set[str]) -> dict[str,
         steps[rollout][span] = step
     declared = (resources.c.kind == "Progress") & resources.c.name.in_(rollouts)
     for name, spec in await connection.execute(select(resources.c.name, resources.c.spec).where(declared)):
-        progress = _decode_progress(spec)
+        progress = _progress(spec)
         if progress.step_unix_s > 0:
             steps[name][span_us(progress.step_unix_s)] = progress.step
     return {rollout: Spans(tuple(sorted(known)), known) for rollout, known in steps.items()}
+
+
+def _progress(spec: str) -> _Progress:
+    """What a later Podium wrote, and this one cannot read, stops no ledger: the step that is known goes on."""
+    try:
+        return _decode_progress(spec)
+    except msgspec.DecodeError:
+        return _Progress()
 
 
 async def add_tally(connection: AsyncConnection, tally: Tally, spans: Mapping[str, Spans]) -> None:
