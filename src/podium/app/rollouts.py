@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 
 import httpx
 import msgspec
+import structlog
 from msgspec import Meta
 
 from podium.app.standings import HttpGateways
@@ -15,6 +16,8 @@ from podium.core.resources import Endpoint
 from podium.core.standings import Standings, StandingsQuery, TrippedArm
 
 __all__ = ["HttpRolloutGateways"]
+
+_log = structlog.get_logger("podium.control.rollouts")
 
 _CONNECT_S = 2.0
 _MAX_DETAIL = 300
@@ -47,6 +50,7 @@ class HttpRolloutGateways:
         self._addresses = addresses
         self._public = public
         self._key = key
+        self._errors: set[str] = set()  # that were told
         self._asked = HttpGateways(addresses)
         # A proxy of the environment is not asked: the key goes to gateways only.
         self._client = httpx.AsyncClient(trust_env=False, follow_redirects=False)
@@ -63,6 +67,10 @@ class HttpRolloutGateways:
     async def trips(self) -> tuple[Trip, ...]:
         """What gateways have taken out; a gateway that cannot be asked tells nothing."""
         told = await self._asked.ask(_TRIPS, self._key)
+        errors = {standings.error for standings in told if standings.error}
+        for error in errors - self._errors:
+            _log.warning("a gateway does not tell what it has taken out", why=error)
+        self._errors = errors
         return tuple(
             Trip(rollout=arm.rollout, salt=arm.salt, gateway=standings.place, detail=_told(standings, arm))
             for standings in told

@@ -408,6 +408,27 @@ async def test_a_loop_whose_database_is_away_goes_on_when_it_is_back(running, ro
     await task
 
 
+async def test_a_burst_does_not_wait_for_an_analysis_that_takes_long(running, rollouts, make_loop, analyst, gateways):
+    await running()
+    loop, stop = make_loop(), asyncio.Event()
+
+    async def endless(standing, now_unix_s):
+        await asyncio.sleep(60)
+
+    analyst.judge = endless
+    task = asyncio.create_task(loop.run(stop))
+    await asyncio.sleep(0.03)
+    salt = (await loop._standings.one("r")).progress.salt
+    gateways.tripped = (Trip(rollout="r", salt=salt, gateway="g", detail="dead"),)
+    async with asyncio.timeout(5):
+        while (await rollouts.get("r")).phase != "returned":  # noqa: ASYNC110 - it is the loop's own doing
+            await asyncio.sleep(0.01)
+    stop.set()
+    task.cancel()  # as a leader does that is over
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 class Killed(BaseException):
     """The process ends here."""
 

@@ -6,6 +6,7 @@ changed nothing or everything; the next round, here or elsewhere, goes on from t
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -61,41 +62,56 @@ class RolloutLoop:
         return self._verdicts.get(name)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Look at every rollout again and again until `stop` is set."""
+        """Look at every rollout again and again until `stop` is set.
+
+        Bursts are looked for beside everything else, which takes longer the more there is to judge.
+        """
         try:
-            while not stop.is_set():
-                try:
-                    await self.once()
-                    self._error = ""
-                except PodiumError as error:
-                    self._tell_failed(error)
-                await wait_for(stop, self._tick_s)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._repeat(self.return_tripped, stop), name="bursts of rollouts")
+                await self._repeat(self.move_on, stop)
         finally:
             await self._trials.close()
 
+    async def _repeat(self, look: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await look()
+                self._error = ""
+            except PodiumError as error:
+                self._tell_failed(error)
+            await wait_for(stop, self._tick_s)
+
     async def once(self) -> None:
-        """One round. Unavailable: the database is away."""
+        """One round of both. Unavailable: the database is away."""
+        await self.return_tripped()
+        await self.move_on()
+
+    async def return_tripped(self) -> None:
+        """Return what gateways have taken out. Unavailable: the database is away."""
+        serving = [one for one in await self._standings.all() if _phase(one) in ("running", "paused")]
+        if not serving:
+            return
+        trips = await self._gateways.trips()
+        for standing in serving:
+            if found := _trips_of(standing, trips):
+                await self._guarded(standing, self._burst(standing, found))
+
+    async def move_on(self) -> None:
+        """Try, judge and move what is under way. Unavailable: the database is away."""
         active = [one for one in await self._standings.all() if is_active(one.progress)]
         names = {one.name for one in active}
         self._verdicts = {name: verdict for name, verdict in self._verdicts.items() if name in names}
         self._errors_since = {name: since for name, since in self._errors_since.items() if name in names}
         self._told = {name: why for name, why in self._told.items() if name in names}
         await self._trials.only({one.name for one in active if _phase(one) == "preparing"})
-        if not active:
-            return
-        serving = [one for one in active if _phase(one) in ("running", "paused")]
-        trips = await self._gateways.trips() if serving else ()
-        burst = [one for one in serving if _trips_of(one, trips)]
-        for standing in burst:  # before all that takes longer
-            await self._guarded(standing, trips)
         for standing in active:
-            if standing not in burst:
-                await self._guarded(standing, ())
+            await self._guarded(standing, self._look(standing))
 
-    async def _guarded(self, standing: Standing, trips: tuple[Trip, ...]) -> None:
+    async def _guarded(self, standing: Standing, look: Awaitable[None]) -> None:
         """What is wrong with one rollout does not stop the others; what is wrong with the database does."""
         try:
-            await self._look(standing, trips)
+            await look
         except Unavailable:
             raise
         except PodiumError as error:
@@ -105,17 +121,12 @@ class RolloutLoop:
         else:
             self._told.pop(standing.name, None)
 
-    async def _look(self, standing: Standing, trips: tuple[Trip, ...]) -> None:
+    async def _look(self, standing: Standing) -> None:
         progress = standing.progress
-        if progress is None:
-            return
-        if progress.phase == "preparing":
+        if progress is not None and progress.phase == "preparing":
             await self._prepare(standing)
-        elif progress.phase in ("running", "paused"):
-            if found := _trips_of(standing, trips):
-                await self._burst(standing, found)
-            else:
-                await self._judge(standing, progress)
+        elif progress is not None and progress.phase in ("running", "paused"):
+            await self._judge(standing, progress)
 
     async def _prepare(self, standing: Standing) -> None:
         outcome = self._trials.outcome(standing)
