@@ -97,4 +97,4 @@ def embedding_worker(models, tmp_path_factory):
 @pytest.fixture
 def start_worker(models, tmp_path):
     """Starts a worker that the test may end: `with start_worker("minilm") as worker`."""
-    return lambda model: serving(model, models, tmp_path)
+    return lambda model, folder=models: serving(model, folder, tmp_path)
