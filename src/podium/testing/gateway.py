@@ -210,4 +210,5 @@ async def running_gateway(
         )
     finally:
         await http.stop()
+        await flight.mirrors.close(1.0)
         providers.close()
