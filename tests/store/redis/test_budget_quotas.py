@@ -281,6 +281,10 @@ async def test_the_same_reservation_again_is_what_is_held_already(open_house, se
     number, quick = await house.reserve(0, 10)
     assert (await house.reserve(0, 99, number=number)) == (number, True)
     assert quick
+    seldom, quick = await house.reserve(0, 1000)
+    assert (await house.reserve(0, 10, number=seldom)) == (seldom, False)
+    house.release(0, seldom)
+    await eventually(lambda: not house.gateways[0].budgets.outbox)
 
     assert (house.quotas().running, (await house.sums())[1]) == (1, 200)
 
@@ -296,6 +300,22 @@ async def test_who_is_refused_is_not_refused_for_what_this_gateway_holds_itself(
     assert await house.sums() == (spent, MONEY.rule.amount - spent, 1)
     house.release(0, number)
     assert not any([(await house.reserve(0, 10))[1] for _ in range(9)]), "taken ahead again at once"
+
+
+async def test_one_who_is_refused_does_not_take_slices_from_others(open_house, server):
+    house = await open_house(server)
+    await house.warm_up()
+    used_up = make_charge("mine", 5, key="mine|me|m0")
+    calls = house.gateways[0].client.figures.calls
+    refusals = [
+        await house.reserve(0, estimate, charges)
+        for _ in range(10)
+        for estimate, charges in ((10, (MONEY, used_up)), (MONEY.rule.amount, (MONEY,)))
+    ]
+
+    assert all(isinstance(refusal, Refusal) for refusal, _ in refusals)
+    assert house.gateways[0].client.figures.calls - calls <= 22  # one each; and perhaps a heartbeat
+    assert (await house.reserve(0, 10))[1]
 
 
 async def test_who_is_refused_for_what_another_gateway_holds_has_it_when_he_comes_again(open_house, server):

@@ -68,6 +68,7 @@ class _Slice:
         "dirty",
         "from_ns",
         "heard",
+        "held",
         "hot",
         "id",
         "made_ns",
@@ -92,6 +93,7 @@ class _Slice:
         self.aim = aim  # what should be ahead
         self.ahead = 0  # for exchanges to come
         self.out = 0  # estimates of those that run
+        self.held = 0  # by the store, at most
         self.running = 0
         self.total = 0  # what exchanges that have ended cost
         self.version = self.told_ns = 0
@@ -254,11 +256,15 @@ class BudgetQuotas:
                 one.ahead = min(ahead, one.aim)
         return True
 
-    async def give_back(self, charges: Sequence[Charge]) -> bool:
-        """Take nothing ahead of these accounts for a while, and tell the store; True: there was something to tell."""
-        told, now_ns = False, self._clock.monotonic_ns()
-        for hot in [self._hots[charge.key] for charge in charges if charge.key in self._hots]:
-            hot.rest_until_ns = now_ns + _REST_NS
+    async def give_back(self, charges: Sequence[Charge], estimate: Cost) -> bool:
+        """Tell the store what these accounts do not need, where that may make room for what was refused.
+
+        True: something was told. Nothing is taken ahead of them for a while then.
+        """
+        lacking = self._lacking(charges, estimate)
+        told, rest_until_ns = False, self._clock.monotonic_ns() + _REST_NS
+        for hot in lacking:
+            hot.rest_until_ns = rest_until_ns
             for one in list(hot.parts):
                 one.aim = 0
                 if one.telling is not None:
@@ -271,6 +277,20 @@ class BudgetQuotas:
                         await asyncio.shield(one.telling)
                     told = True
         return told
+
+    def _lacking(self, charges: Sequence[Charge], estimate: Cost) -> list[_Hot]:
+        """Accounts without room, by what the store has just told; none when one of them cannot have room anyhow."""
+        lacking = []
+        for charge in charges:
+            hot = self._hots.get(charge.key)
+            _, left = self._store.left.get(charge.key, (0, charge.rule.amount))
+            amount = estimate[0 if charge.rule.unit == "usd" else 1]
+            if not charge.rule.hard or left >= max(1, amount):
+                continue
+            if hot is None or left + sum([max(0, one.held - one.out) for one in hot.parts]) < amount:
+                return []
+            lacking.append(hot)
+        return lacking
 
     async def keep(self, now_ns: int) -> None:
         """Tell the store what slices have come to, and end those that are not used any more."""
@@ -387,8 +407,9 @@ class BudgetQuotas:
             charges = [one.charge for one in batch]
             answers = await self._store.keep(charges, words, _SHARES * self._gateways())
         except StoreUnavailable:
-            for one in batch:
+            for one, asked in zip(batch, words, strict=True):
                 one.dirty = True
+                one.held = max(one.held, asked.keep + asked.more)
         except ResponseError as error:
             _log.error("shared_budgets_wrong", error=str(error))
             for one in batch:
@@ -418,6 +439,7 @@ class BudgetQuotas:
     def _hear_of_held(self, one: _Slice, asked: SliceWords, told: SliceTold, sent_ns: int) -> None:
         one.heard, one.usable_ns = True, sent_ns + _USE_NS
         one.ahead += told.more
+        one.held = asked.keep + told.more
         one.rest = told.more < asked.more
         if told.mark_ns > one.made_ns:
             one.until_ns = min(one.until_ns, told.mark_ns)

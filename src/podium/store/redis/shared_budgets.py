@@ -133,7 +133,7 @@ class SharedBudgets:
             return Reservation(reservation_id, (), estimate, unix_ns)
         if self._client.state is not StoreState.UP:
             return self._decide(reservation_id, charges, estimate, unix_ns, now_ns)
-        if self.quotas is not None:
+        if self.quotas is not None and reservation_id not in self._running:
             made = self.quotas.reserve(reservation_id, charges, estimate, unix_ns, now_ns)
             if made is not None:
                 return made
@@ -206,7 +206,7 @@ class SharedBudgets:
             return outcome
         try:
             async with asyncio.timeout_at(latest_s):
-                given_back = await quotas.give_back(charges)
+                given_back = await quotas.give_back(charges, estimate)
             if given_back or quotas.tells != tells:  # meanwhile, perhaps of these
                 return await self._store.reserve(reservation_id, charges, estimate, unix_ns, deadline_s=latest_s)
         except TimeoutError:
