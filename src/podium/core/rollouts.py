@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from podium.core.experiments import Experiment
 from podium.core.limits import Patterns
+from podium.core.measures import MetricName
 from podium.core.spec import Count, Name, Seconds, Share, Strict
 
 __all__ = [
@@ -34,23 +36,6 @@ BUCKETS = 10_000  # a hundredth of a percent each
 
 RolloutStrategy = Literal["canary", "blue_green", "shadow", "ab"]
 SubjectKind = Literal["user", "session", "key"]
-MetricName = Literal[
-    "error_rate",  # answers that failed by our fault or the upstream's
-    "ttft_ms",
-    "time_per_output_token_ms",
-    "duration_ms",
-    "cost_nanousd",
-    "input_tokens",
-    "output_tokens",
-    "empty_rate",  # answers without content
-    "truncated_rate",  # answers that ended at a length limit
-    "refusal_rate",
-    "invalid_format_rate",  # of those that were asked for JSON or a schema
-    "thumbs_up_rate",
-    "feedback_score",
-    "task_done_rate",
-    "judge_score",
-]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Unset = Literal["hold", "return", "go_on"]
 
@@ -210,6 +195,9 @@ class Rollout(Strict, frozen=True, kw_only=True):
     analysis: Annotated[
         Analysis | None, Meta(description="How it is judged; null: only failures in a burst count.")
     ] = Analysis()
+    experiment: Annotated[
+        Experiment | None, Meta(description="For `ab`: what is asked, and when it is answered; null: nothing is.")
+    ] = None
     approval: Annotated[Approval | None, Meta(description="Who has to agree; null: nobody.")] = None
     freeze: Annotated[tuple[FreezeWindow, ...], Meta(description="When nothing moves forward.", max_length=50)] = ()
     keep_warm_s: Annotated[
@@ -224,6 +212,9 @@ class Rollout(Strict, frozen=True, kw_only=True):
                 raise ValueError("two `arms` have the same name")
             if not any(arm.weight for arm in self.arms):
                 raise ValueError("no arm has a `weight`")
+            self._check_experiment()
+        elif self.experiment is not None:
+            raise ValueError("an `experiment` has the strategy `ab`")
         elif self.candidate is None or self.arms:
             raise ValueError(f"`{self.strategy}` has a `candidate`, and no `arms`")
         if self.strategy == "canary":
@@ -231,6 +222,19 @@ class Rollout(Strict, frozen=True, kw_only=True):
             last = self.steps[-1] if self.steps else Step(percent=0)
             if percents != sorted(percents) or last.percent != 100 or last.where is not None:  # noqa: PLR2004
                 raise ValueError("`steps` must rise, and the last is `percent: 100` for everybody")
+
+    def _check_experiment(self) -> None:
+        design = self.experiment
+        if design is None:
+            return
+        if any(not arm.weight for arm in self.arms):
+            raise ValueError("each arm of an experiment has a `weight`")
+        if self.analysis is None:
+            raise ValueError("an experiment has an `analysis`, which holds its guardrails")
+        if len(self.steps) == 1 and self.steps[0].minimum_s >= design.at_most_s:
+            raise ValueError("`minimum_s` of its step is shorter than the experiment's `at_most_s`")
+        if design.adaptive is not None and design.adaptive.floor * len(self.arms) > 1:
+            raise ValueError("the `floor` of all arms together is more than everything")
 
 
 Phase = Literal[
@@ -273,4 +277,5 @@ class Progress(Strict, frozen=True, kw_only=True):
     asked_by: Annotated[str, Meta(description="Who asked for what waits for approvals; empty: nothing waits.")] = ""
     approved_by: Annotated[tuple[str, ...], Meta(description="Who approved it so far.", max_length=10)] = ()
     winner: Annotated[str, Meta(description="The arm of an A/B test that is, or is to be, promoted.")] = ""
+    design: Annotated[str, Meta(description="Of an experiment: digest of its design as it was started.")] = ""
     evidence: Annotated[str, Meta(description="Id of the evidence that was kept with the last decision.")] = ""
