@@ -83,7 +83,8 @@ class House:
         for one in self.gateways:
             one.shared.store.skew_us += round(seconds * 1e6)
         for one in self.alive():
-            await one.budgets.quotas.keep(self.clock.monotonic_ns())
+            one.budgets.quotas.keep(self.clock.monotonic_ns())
+        await self.rest()
 
     async def come_again(self):
         """The second that a refused caller waits."""

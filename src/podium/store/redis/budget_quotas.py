@@ -292,8 +292,8 @@ class BudgetQuotas:
             lacking.append(hot)
         return lacking
 
-    async def keep(self, now_ns: int) -> None:
-        """Tell the store what slices have come to, and end those that are not used any more."""
+    def keep(self, now_ns: int) -> None:
+        """Have the store told what slices have come to, and end those that are not used any more."""
         for one in list(self._slices):
             hot = one.hot
             if hot.slice is one:
@@ -302,7 +302,6 @@ class BudgetQuotas:
             if one.dirty or one.ahead or one.may_end() or now_ns - one.told_ns >= self._lease_part_ns:
                 self._tell_soon(one)
         self._flush()
-        await self.told()
 
     async def told(self) -> None:
         """Return when nothing is being told."""
@@ -317,7 +316,8 @@ class BudgetQuotas:
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_S):
                 while any(one.dirty or one.may_end() for one in self._slices):
-                    await self.keep(self._clock.monotonic_ns())
+                    self.keep(self._clock.monotonic_ns())
+                    await self.told()
                     if self._slices:
                         await asyncio.sleep(KEEP_S / 4)
         for tell in self._tells:

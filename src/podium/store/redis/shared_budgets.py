@@ -220,7 +220,7 @@ class SharedBudgets:
         while True:
             await asyncio.sleep(KEEP_S)
             if quotas.busy:
-                await quotas.keep(self._clock.monotonic_ns())
+                quotas.keep(self._clock.monotonic_ns())
 
     async def _end_quotas(self, quotas: BudgetQuotas, keeper: asyncio.Task[None]) -> None:
         keeper.cancel()
