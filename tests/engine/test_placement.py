@@ -60,6 +60,12 @@ def test_what_can_never_fit_is_told_with_the_numbers_and_blocks_nobody():
     assert "pinned models take 250" in beside.impossible["a"]
 
 
+def test_models_that_grew_beyond_the_budget_leave_but_for_the_last_one():
+    old, new = one("old", 200, loaded=True, used_ns=1), one("new", 200, loaded=True, used_ns=2)
+    assert place([old, new], 300) == Placement(unload=("old",))
+    assert place([new], 150) == Placement()
+
+
 @st.composite
 def states(draw):
     made = []

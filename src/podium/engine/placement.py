@@ -4,7 +4,8 @@ Rules, in this order:
 1. A pinned one stays, and comes first.
 2. One that a caller waits for comes next, longest wait first; for it the least recently used ones make room, but never
    a pinned one, one that is being loaded, or one with calls under way.
-3. One that a Model or a Rollout names is loaded ahead of its first call as long as there is room left.
+3. When models have grown beyond the budget, the least recently used ones leave, but never the last one.
+4. One that a Model or a Rollout names is loaded ahead of its first call as long as there is room left.
 """
 
 from collections.abc import Sequence
@@ -45,7 +46,10 @@ def place(residents: Sequence[Resident], budget_mib: int) -> Placement:
     coming_free = sum(one.mib for one in residents if one.leaving)
     evictable = sorted((one for one in residents if _may_leave(one)), key=lambda one: (one.used_ns, one.name))
     load: list[str] = []
-    unload: list[str] = []
+    grown = _oldest_above(evictable[:-1], -free - coming_free)
+    unload = [gone.name for gone in grown]
+    evictable = [other for other in evictable if other not in grown]
+    coming_free += sum(gone.mib for gone in grown)
     for one in sorted((one for one in residents if _should_come(one) and one.name not in impossible), key=_urgency):
         if one.mib <= free:
             free -= one.mib
@@ -95,12 +99,18 @@ def _urgency(one: Resident) -> tuple[int, int, str]:
     return (2, 0, one.name)
 
 
-def _oldest_until(evictable: Sequence[Resident], missing: int) -> list[Resident] | None:
-    """The first of them that together have so much; None: all of them have not."""
+def _oldest_above(evictable: Sequence[Resident], excess: int) -> list[Resident]:
+    """As many of the first of them as it takes to give back so much, or all."""
     taken: list[Resident] = []
     for one in evictable:
-        if missing <= 0:
+        if excess <= 0:
             break
         taken.append(one)
-        missing -= one.mib
-    return taken if missing <= 0 else None
+        excess -= one.mib
+    return taken
+
+
+def _oldest_until(evictable: Sequence[Resident], missing: int) -> list[Resident] | None:
+    """The first of them that together have so much; None: all of them have not."""
+    taken = _oldest_above(evictable, missing)
+    return taken if sum(one.mib for one in taken) >= missing else None

@@ -3,6 +3,8 @@
 import mmap
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +21,7 @@ __all__ = ["SAFE_SUFFIXES", "Recognised", "check_beside", "recognise"]
 
 SAFE_SUFFIXES: dict[str, WeightsFormat] = {".gguf": "gguf", ".safetensors": "safetensors", ".onnx": "onnx"}
 _TAKEN = "GGUF, safetensors and ONNX are taken."
+_SHORTEST = 16  # bytes; no header of a format is shorter
 _MAX_BESIDE = 64 * 1024 * 1024  # bytes; the largest tokenizers have 35 MB
 
 
@@ -89,31 +92,20 @@ def _check_stays_inside(name: str, other: str) -> None:
         raise RefusedFile(name, Why.LEADS_OUT, f"its tensors lie in {other[:200]!r}, outside of the model's folder.")
 
 
-class _mapped:  # noqa: N801 - used as a function
+@contextmanager
+def _mapped(path: Path, name: str) -> Iterator[Buffer]:
     """The bytes of a plain file, not read into memory; `RefusedFile` when there are none."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        self._path = path
-        self._name = name
-        self._map: mmap.mmap | None = None
-
-    def __enter__(self) -> Buffer:
-        try:
-            # Without O_NONBLOCK a pipe under a model's name would hold us up for ever.
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError as error:
-            raise RefusedFile(self._name, Why.NO_FILE, f"it cannot be read: {error.strerror}.") from error
-        try:
-            about = os.fstat(descriptor)
-            if not stat.S_ISREG(about.st_mode):
-                raise RefusedFile(self._name, Why.NO_FILE, "it is no plain file.")
-            if about.st_size < 16:  # noqa: PLR2004 - shorter than any header; an empty file cannot be mapped
-                return os.read(descriptor, 16).ljust(16, b"\0")
-            self._map = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-        finally:
-            os.close(descriptor)
-        return self._map
-
-    def __exit__(self, *_: object) -> None:
-        if self._map is not None:
-            self._map.close()
+    try:
+        # Without O_NONBLOCK a pipe under a model's name would hold us up for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise RefusedFile(name, Why.NO_FILE, f"it cannot be read: {error.strerror}.") from error
+    with ExitStack() as stack:
+        stack.callback(os.close, descriptor)
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise RefusedFile(name, Why.NO_FILE, "it is no plain file.")
+        if about.st_size < _SHORTEST:  # an empty file cannot be mapped
+            yield os.read(descriptor, _SHORTEST).ljust(_SHORTEST, b"\0")
+            return
+        yield stack.enter_context(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
