@@ -1,0 +1,1 @@
+"""Experiments: planned before, frozen while they run, reported after. Pure."""

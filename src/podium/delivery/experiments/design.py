@@ -1,0 +1,57 @@
+"""The design of an experiment as one digest: what was fixed at the start, and cannot be anything else afterwards."""
+
+import hashlib
+from collections.abc import Callable
+
+import msgspec
+
+from podium.core.experiments import Experiment
+from podium.core.resources import Version
+from podium.core.rollouts import Analysis, Arm, Rollout, Segment, Step
+from podium.delivery.buckets import steps_of
+from podium.delivery.digest import version_digest
+
+__all__ = ["design_digest", "short"]
+
+_SHORT = 12
+
+
+class _Design(msgspec.Struct, omit_defaults=True):
+    """What decides who gets what, what is measured, and when it ends. Fields are only ever added, with a default."""
+
+    model: str
+    arms: tuple[Arm, ...]
+    versions: list[tuple[str, str]]  # names and digests
+    sticky_by: tuple[str, ...]
+    steps: tuple[Step, ...]
+    analysis: Analysis | None
+    experiment: Experiment | None
+    where: Segment | None = None
+
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+def design_digest(rollout: Rollout, version: Callable[[str], Version | None]) -> str:
+    """SHA-256 of hypothesis, measures, guardrails, arms, split, samples, method and stop rule, as 64 hex digits.
+
+    `version`: declared ones by name. Versions count as what they answer with, not where they run.
+    """
+    names = sorted({arm.version for arm in rollout.arms})
+    specs = {name: version(name) for name in names}
+    design = _Design(
+        model=rollout.model,
+        arms=rollout.arms,
+        versions=[(name, version_digest(spec) if spec is not None else "") for name, spec in specs.items()],
+        sticky_by=rollout.sticky_by,
+        steps=steps_of(rollout),
+        analysis=rollout.analysis,
+        experiment=rollout.experiment,
+        where=rollout.where,
+    )
+    return hashlib.sha256(_encode(design)).hexdigest()
+
+
+def short(digest: str) -> str:
+    """As people are shown it."""
+    return digest[:_SHORT]

@@ -1,0 +1,116 @@
+"""Shares of an adaptive experiment: what becomes of them now, and why they stay as they are.
+
+Shares move at a bounded pace: after some time, with new exchanges, by a bounded step. An arm whose guardrail failed is
+taken out at once, and never comes back.
+"""
+
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+
+import msgspec
+
+from podium.core.rollouts import ArmShare, Progress, Rollout
+from podium.delivery.analysis.compared import RATES, direction_of
+from podium.delivery.analysis.observed import Observed, run_us, shares_of
+from podium.delivery.analysis.tally import span_us
+from podium.delivery.buckets import with_weights
+from podium.delivery.experiments.effects import metric_of
+from podium.delivery.statistics.rates import independent
+from podium.delivery.statistics.sums import Sums
+from podium.delivery.statistics.thompson import BetaBelief, NormalBelief, thompson_weights
+
+__all__ = ["MOST_SPANS", "Shares", "SharesReason", "next_shares", "without"]
+
+MOST_SPANS = 40  # of a run: each look reads them all
+_NEWS = 0.1  # of the exchanges so far that a change waits for: so 40 spans last for any number of them
+_LEAST_MOVE = 0.01  # of the subjects: less is not worth a revision
+
+
+class SharesReason(StrEnum):
+    """Why shares change, or do not."""
+
+    CHANGED = "changed"
+    ARM_OUT = "arm_out"
+    NOT_ADAPTIVE = "not_adaptive"
+    TOO_EARLY = "too_early"
+    TOO_FEW_SAMPLES = "too_few_samples"
+    NOTHING_NEW = "nothing_new"  # few exchanges since the last change
+    MOST_CHANGES = "most_changes"
+    SMALL = "small"  # the change that is due
+    UNKNOWN = "unknown"  # the primary measure of an arm
+
+
+class Shares(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of them. `arms` empty: they stay."""
+
+    reason: SharesReason
+    arms: tuple[ArmShare, ...] = ()
+    detail: str = ""
+
+
+def next_shares(rollout: Rollout, progress: Progress, observed: Observed, now_unix_s: float) -> Shares:
+    """Shares by what was seen of the run. `observed` is evened: see podium.delivery.experiments.evening."""
+    design = rollout.experiment
+    if design is None or design.adaptive is None:
+        return Shares(reason=SharesReason.NOT_ADAPTIVE)
+    if waits := _waits(rollout, progress, observed, now_unix_s):
+        return Shares(reason=waits)
+    now = _current(progress)
+    metric = metric_of(design)
+    beliefs = [_belief(observed.sums(name, design.primary), rate=design.primary in RATES) for name in now]
+    if None in beliefs:
+        return Shares(reason=SharesReason.UNKNOWN)
+    aims = thompson_weights(beliefs, floor=design.adaptive.floor, higher_is_better=bool(direction_of(metric)))
+    wanted = dict(zip(now, aims, strict=True))
+    far = sum(max(0.0, wanted[name] - share) for name, share in now.items())
+    if far < _LEAST_MOVE:
+        return Shares(reason=SharesReason.SMALL)
+    step = min(1.0, design.adaptive.largest_step / far)
+    weights = {name: share + step * (wanted[name] - share) for name, share in now.items()}
+    return Shares(reason=SharesReason.CHANGED, arms=with_weights(rollout, progress, weights), detail=_told(weights))
+
+
+def without(rollout: Rollout, progress: Progress, failed: Collection[str]) -> Shares:
+    """The others share what the failed arms had. No arms: there would be nothing left to compare, or none failed."""
+    left = {name: share for name, share in _current(progress).items() if name not in failed}
+    if len(left) < 2 or len(left) == len(_current(progress)) or rollout.arms[0].name not in left:  # noqa: PLR2004
+        return Shares(reason=SharesReason.ARM_OUT)
+    whole = sum(left.values())
+    weights = {name: share / whole for name, share in left.items()}
+    return Shares(reason=SharesReason.ARM_OUT, arms=with_weights(rollout, progress, weights), detail=_told(weights))
+
+
+def _waits(rollout: Rollout, progress: Progress, observed: Observed, now_unix_s: float) -> SharesReason | None:
+    """Why nothing may move yet."""
+    assert rollout.experiment is not None
+    adaptive = rollout.experiment.adaptive
+    assert adaptive is not None
+    if now_unix_s < progress.step_unix_s + adaptive.every_s:
+        return SharesReason.TOO_EARLY
+    mine = [one for one in observed.arms if one.span_us >= run_us(progress)]
+    counts = {name: sum(one.exchanges for one in mine if one.name == name) for name in _current(progress)}
+    if min(counts.values(), default=0) < adaptive.minimum_samples:
+        return SharesReason.TOO_FEW_SAMPLES
+    if len({one.span_us for one in mine}) >= MOST_SPANS:
+        return SharesReason.MOST_CHANGES
+    new = sum(one.exchanges for one in mine if one.span_us == span_us(progress.step_unix_s))
+    if new < _NEWS * (sum(counts.values()) - new):
+        return SharesReason.NOTHING_NEW
+    return None
+
+
+def _current(progress: Progress) -> dict[str, float]:
+    counts = shares_of(progress.arms)
+    whole = sum(counts.values())
+    return {name: count / whole for name, count in counts.items()}
+
+
+def _belief(sums: Sums, *, rate: bool) -> BetaBelief | NormalBelief | None:
+    if not rate:
+        return NormalBelief.of_sums(sums)
+    hits, trials = independent(sums)
+    return BetaBelief(hits, trials - hits) if trials else None
+
+
+def _told(weights: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {share:.1%}" for name, share in weights.items())
