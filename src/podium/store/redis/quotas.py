@@ -183,8 +183,10 @@ class Quotas:
             grant = QuotaGrant([], charge, 0, now_ns, asked=tuple(buckets), parts=parts)
         else:
             self.missed += 1
-        for hot, _, _ in found:
-            if hot.last_asks >= _WORTH and not hot.refilling and now_ns >= hot.rest_until_ns:
+        for hot, one, _ in found:
+            if hot.last_asks < _WORTH or hot.refilling or now_ns < hot.rest_until_ns:
+                continue
+            if one is None or one.left * 2 <= hot.last_use:  # else it is surely not low, and this is quicker
                 self._refill_if_low(hot, now_ns)
         return grant
 
