@@ -12,6 +12,7 @@ from podium.control.rollouts.ports import BadBackend, Judgement, Trial, Trip
 from podium.control.rollouts.standing import LOOP_AUTHOR, Standings
 from podium.control.rollouts.use import Rollouts
 from podium.core.errors import Conflict, InternalError, Unavailable
+from podium.core.rollouts import ArmShare
 from podium.delivery.phases import Happening
 from podium.store.settings import DatabaseSettings
 from podium.store.sql.database import open_database
@@ -358,6 +359,25 @@ async def test_inside_a_freeze_nothing_goes_forward_and_a_bad_candidate_still_ba
     analyst.judgement = BAD
     await rounds(1)
     assert (await rollouts.get("r")).phase == "returned"
+
+
+async def test_arms_get_other_shares_when_the_analysis_says_so(running, rounds, rollouts, analyst, loop):
+    arms = [{"name": "a", "version": "v1"}, {"name": "b", "version": "v2"}]
+    await running(strategy="ab", candidate=None, arms=arms, steps=[{"percent": 100}])
+    other = tuple(
+        ArmShare(name=name, version=version, first=first, count=count)
+        for name, version, first, count in (("a", "v1", 0, 2000), ("b", "v2", 2000, 8000))
+    )
+    analyst.judgement = msgspec.structs.replace(EARLY, shares=other, shares_detail="a 20%, b 80%")
+    await rounds(1)
+    analyst.judgement = EARLY
+    await rounds(2)
+    one = await rollouts.get("r")
+    assert [(arm.name, arm.percent) for arm in one.arms] == [("a", 20.0), ("b", 80.0)]
+    assert (one.phase, one.detail) == ("running", "other shares: a 20%, b 80%")
+    assert one.evidence in analyst.kept
+    progress = (await loop._standings.one("r")).progress
+    assert progress.step_unix_s == progress.changed_unix_s  # a span of its own
 
 
 async def test_one_broken_rollout_does_not_stop_the_others(declared, rollouts, rounds, analyst, running):

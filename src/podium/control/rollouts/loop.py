@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from podium.control.rollouts.guard import is_active
-from podium.control.rollouts.moves import Asked, moved
+from podium.control.rollouts.moves import Asked, check_freeze, moved
 from podium.control.rollouts.ports import Analyst, BadBackend, Judgement, RolloutGateways, Trip
 from podium.control.rollouts.standing import LOOP_AUTHOR, Move, Standing, Standings
 from podium.control.rollouts.trials import Trials
@@ -158,6 +158,9 @@ class RolloutLoop:
         )
         if judgement.bad_backend is not None and await self._take_out(standing, judgement, judgement.bad_backend):
             return
+        if judgement.shares and progress.phase == "running" and judgement.happening is None:
+            await self._share_out(standing, progress, judgement)
+            return
         happening = self._weighed(standing, progress, judgement, now)
         if happening is None and progress.phase == "paused" and progress.reason in HELD:
             happening = Happening.CLEARED
@@ -202,6 +205,18 @@ class RolloutLoop:
         changed = Resource("Version", bad.version, msgspec.structs.replace(version, backends=backends))
         await self._write(standing, Move(told, f"rollout {standing.name}: {detail}", (changed,)))
         return True
+
+    async def _share_out(self, standing: Standing, progress: Progress, judgement: Judgement) -> None:
+        """Give arms other shares. What is counted from here on is counted anew, as at a step."""
+        now = self._now()
+        check_freeze(standing, now)
+        at = standing.after(now)
+        evidence = await self._analyst.keep(standing, judgement, "shares_changed", now)
+        detail = f"other shares: {judgement.shares_detail}"[:_MAX_DETAIL]
+        told = msgspec.structs.replace(
+            progress, arms=judgement.shares, step_unix_s=at, changed_unix_s=at, detail=detail, evidence=evidence
+        )
+        await self._write(standing, Move(told, f"rollout {standing.name}: {detail}"))
 
     async def _decide(self, standing: Standing, happening: Happening, judgement: Judgement) -> None:
         """Keep the evidence, then act on it. Killed in between: the same evidence is kept under the same id again."""

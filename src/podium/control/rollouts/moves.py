@@ -11,7 +11,7 @@ from podium.core.errors import Conflict
 from podium.core.resources import Progress, Resource, Rollout
 from podium.delivery.phases import Happening, next_progress, promoted_version
 
-__all__ = ["FORWARD", "Asked", "identity", "moved"]
+__all__ = ["FORWARD", "Asked", "check_freeze", "identity", "moved"]
 
 # What brings the candidate to more users, or towards that. Nothing of it inside a freeze.
 FORWARD = frozenset(
@@ -47,7 +47,7 @@ def moved(
     """What becomes of it; None: nothing. `salt`: of buckets, for a start. Conflict: it is not possible here and now."""
     rollout, now = standing.rollout, standing.progress
     if happening in FORWARD:
-        _check_freeze(standing, asked.now_unix_s)
+        check_freeze(standing, asked.now_unix_s)
     if happening is Happening.STARTED:
         _check_start(standing)
     if happening is Happening.UNDONE:
@@ -67,7 +67,7 @@ def moved(
     if after is now:
         return None
     if _goes_forward(now, after):  # a verdict may lead onward, too
-        _check_freeze(standing, asked.now_unix_s)
+        check_freeze(standing, asked.now_unix_s)
     return Move(after, _sentence(standing, after, asked.message), _with_it(standing, after))
 
 
@@ -88,7 +88,8 @@ def _goes_forward(now: Progress | None, after: Progress) -> bool:
     return after.phase == "promoted" or (now is not None and after.step > now.step)
 
 
-def _check_freeze(standing: Standing, now_unix_s: float) -> None:
+def check_freeze(standing: Standing, now_unix_s: float) -> None:
+    """Conflict: nothing moves forward now."""
     until = frozen_until(standing.rollout.freeze, now_unix_s)
     if until is not None:
         when = datetime.fromtimestamp(until, UTC)

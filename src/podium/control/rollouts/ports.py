@@ -5,6 +5,7 @@ from typing import Protocol
 import msgspec
 
 from podium.control.rollouts.standing import Standing
+from podium.core.rollouts import ArmShare
 from podium.delivery.analysis.evidence import Bundle
 from podium.delivery.phases import Happening
 
@@ -29,6 +30,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     enough: bool = False  # the step's samples were seen, and nothing stands against the next one
     bad_backend: BadBackend | None = None
     body: bytes = b""  # the evidence as JSON
+    shares: tuple[ArmShare, ...] = ()  # of an A/B test whose shares follow what is seen: other ones; empty: they stay
+    shares_detail: str = ""
 
 
 class Analyst(Protocol):
