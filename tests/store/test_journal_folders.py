@@ -6,6 +6,7 @@ from podium.control.loader import Loader
 from podium.core.clock import SystemClock
 from podium.core.event import encode_event
 from podium.core.ids import event_id
+from podium.core.records import FeedbackRecord, encode_opinion
 from podium.store.journal import JournalWriter
 from podium.store.journal_folders import JournalFolders
 from podium.store.journal_format import frame, segment_header
@@ -30,9 +31,11 @@ class MemoryLedger:
     def __init__(self):
         self.events = {}
         self.positions = {}
+        self.opinions = ()
 
-    async def load(self, source, position, events):
+    async def load(self, source, position, events, opinions=()):
         before = len(self.events)
+        self.opinions += opinions
         self.events.update((event.id, event) for event in events)
         self.positions[source] = position
         return len(self.events) - before
@@ -115,3 +118,21 @@ async def test_a_folder_that_is_not_there_yet_is_taken_once_it_is(tmp_path):
     assert await folders.take()
     folders.give_back()
     folders.give_back()  # a second time does nothing
+
+
+async def test_opinions_come_between_events_and_what_only_a_newer_podium_knows_is_laid_aside(gateway):
+    one, two = records(2)
+    said = FeedbackRecord(id=event_id(1), given_unix_s=1.0, tenant="acme", key_id="k", request_id="q", thumbs=1.0)
+    newer = b"\xc1\x7fwhatever"
+    (gateway / CLOSED).write_bytes(
+        segment_header(0) + b"".join(map(frame, (one, encode_opinion(said), newer, b"\xc1", two)))
+    )
+    ledger = MemoryLedger()
+    loader = Loader(JournalFolders(gateway.parent), ledger, SystemClock())
+    assert await loader.load_once() == 2
+    assert ledger.opinions == (said,)
+    assert (loader.status.unknown_records, loader.status.damaged_bytes) == (1, 1)
+    (kept,) = gateway.glob("*.newer")
+    assert kept.read_bytes() == newer
+    assert [path.read_bytes() for path in gateway.glob("*.damaged")] == [b"\xc1"]
+    assert not (gateway / CLOSED).exists()

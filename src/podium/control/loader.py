@@ -1,7 +1,7 @@
-"""Brings what gateways wrote to their journals into the ledger.
+"""Brings what gateways wrote to their journals into the ledger: exchanges, and opinions about them.
 
-The ledger is idempotent by event id and remembers the position of each segment in the same transaction
-as the events, so that a crash at any instant, or two loaders at once, lose and double nothing.
+The ledger is idempotent by event id, and counts an opinion of a kind about an exchange once. It remembers the position
+of each segment in the same transaction, so that a crash at any time, or two loaders at once, lose and double nothing.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from podium.control.waiting import Backoff, wait_for
 from podium.core.clock import Clock
 from podium.core.errors import OperatorError, PodiumError
 from podium.core.event import Event
+from podium.core.records import Opinion
 
 __all__ = ["Batch", "JournalReader", "Loader", "LoaderStatus", "Segment"]
 
@@ -37,6 +38,8 @@ class Batch:
     events: tuple[Event, ...]
     position: int  # where to read on
     damaged_bytes: int = 0  # that were stepped over because they hold no readable record
+    opinions: tuple[Opinion, ...] = ()
+    unknown_records: int = 0  # of kinds that only a newer Podium knows; kept aside, and stepped over
 
 
 class JournalReader(Protocol):
@@ -46,7 +49,7 @@ class JournalReader(Protocol):
         """All segments, those of one gateway oldest first."""
 
     async def read(self, source: str, position: int, limit: int) -> Batch:
-        """At most `limit` events from byte `position` on; none and the same position: nothing whole is there yet.
+        """At most `limit` records from byte `position` on; none and the same position: nothing whole is there yet.
 
         FileNotFoundError: the segment is gone, because another loader had brought it in.
         """
@@ -66,6 +69,7 @@ class LoaderStatus:
     loaded_events: int = 0  # since this process began
     repeated_events: int = 0  # were in the ledger already
     damaged_bytes: int = 0  # of records that could not be read
+    unknown_records: int = 0  # that a newer Podium wrote, kept aside
     stuck: tuple[str, ...] = ()  # segments that cannot be read to their end; kept for people to look at
     error: str = ""  # of the last round; "" when it went well
 
@@ -89,6 +93,7 @@ class Loader:
         self._loaded = 0
         self._repeated = 0
         self._damaged = 0
+        self._unknown = 0
         self._error = ""
 
     @property
@@ -103,6 +108,7 @@ class Loader:
             loaded_events=self._loaded,
             repeated_events=self._repeated,
             damaged_bytes=self._damaged,
+            unknown_records=self._unknown,
             stuck=tuple(sorted(self._stuck)),
             error=self._error,
         )
@@ -169,13 +175,16 @@ class Loader:
                 if segment.closed:  # of an open one, a record that is half written comes whole in the next round
                     self._cannot_read(source, f"nothing can be read from byte {position} on")
                 return False
-            new = await self._ledger.load(source, batch.position, batch.events)
+            new = await self._ledger.load(source, batch.position, batch.events, batch.opinions)
             self._loaded += new
             self._repeated += len(batch.events) - new
             self._positions[source] = position = batch.position
             if batch.damaged_bytes:
                 self._damaged += batch.damaged_bytes
                 _log.error("journal records are damaged", source=source, before=position, bytes=batch.damaged_bytes)
+            if batch.unknown_records:
+                self._unknown += batch.unknown_records
+                _log.warning("journal records of a newer Podium are kept aside", source=source, before=position)
         if segment.closed:
             await self._journals.delete(source)
             self._forget(source)

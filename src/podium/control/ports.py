@@ -4,12 +4,14 @@ All methods are coroutines, each is one transaction, and each raises `Unavailabl
 cannot be reached.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
 
 from podium.core.event import Event
 from podium.core.reasons import Reason
+from podium.core.records import Opinion
 from podium.core.resources import Kind, Resource
 from podium.core.snapshot import KeyEntry
 from podium.economics.budgets.spending import SpendQuery, Spent
@@ -128,10 +130,20 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
 class Ledger(Protocol):
     """Finished exchanges, for good."""
 
-    async def load(self, source: str, position: int, events: tuple[Event, ...]) -> int:
-        """Add events and remember how far `source` (a journal segment) was read, in one transaction.
+    async def load(
+        self, source: str, position: int, events: tuple[Event, ...], opinions: tuple[Opinion, ...] = ()
+    ) -> int:
+        """Add events and opinions, and remember how far `source` (a journal segment) was read, in one transaction.
 
-        Idempotent by event id. Returns how many were new.
+        Idempotent by event id, and by an opinion's exchange and kind. Returns how many events were new.
+        """
+
+    @property
+    def opinions(self) -> Mapping[tuple[str, str], int]:
+        """What became of opinions since this process began, by what they were and how that ended.
+
+        They are each kind of feedback, and `judgement`; and `counted`, `repeated`, `waiting` for their exchange, or
+        `dropped` because none of that tenant came.
         """
 
     async def position(self, source: str) -> int:

@@ -10,7 +10,8 @@ import msgspec
 import structlog
 
 from podium.control.loader import Batch, Segment
-from podium.core.event import Event, decode_event
+from podium.core.event import Event
+from podium.core.records import Opinion, Unknown, decode_record
 from podium.store.journal_reader import SegmentRead, close_abandoned, list_segments, read_segment
 from podium.store.journal_segment import CLOSED_SUFFIX, OPEN_SUFFIX, lock_folder
 
@@ -25,7 +26,8 @@ class JournalFolders:
     """Reads and deletes segments below `root`; all file work is done in threads.
 
     Bytes that hold no readable record are kept beside the segment, as `<segment>-<position>.damaged`,
-    for people to look at. Open segments of a gateway that is gone are closed here.
+    for people to look at; records of kinds that only a newer Podium knows likewise, as `.newer`. Open segments of a
+    gateway that is gone are closed here.
     """
 
     def __init__(self, root: Path, *, alone: bool = False) -> None:
@@ -55,7 +57,7 @@ class JournalFolders:
         return await asyncio.to_thread(self._list)
 
     async def read(self, source: str, position: int, limit: int) -> Batch:
-        """At most `limit` events from byte `position` on; FileNotFoundError: the segment is gone."""
+        """At most `limit` records from byte `position` on; FileNotFoundError: the segment is gone."""
         return await asyncio.to_thread(self._read, source, position, limit)
 
     async def delete(self, source: str) -> None:
@@ -90,24 +92,34 @@ class JournalFolders:
         read = read_segment(path, position, max_records=limit, max_bytes=limit * _BYTES_PER_EVENT)
         damaged = self._keep_gaps(path, read)
         events: list[Event] = []
+        opinions: list[Opinion] = []
+        unknown = 0
         for number, record in enumerate(read.records):
             try:
-                events.append(decode_event(record))
+                found = decode_record(record)
             except msgspec.DecodeError:
                 damaged += len(record)
-                self._keep(path, f"{position}.{number}", record)
-        return Batch(tuple(events), read.position, damaged)
+                self._keep(path, f"{position}.{number}.damaged", record)
+                continue
+            if isinstance(found, Event):
+                events.append(found)
+            elif isinstance(found, Unknown):
+                unknown += 1
+                self._keep(path, f"{position}.{number}.newer", record)
+            else:
+                opinions.append(found)
+        return Batch(tuple(events), read.position, damaged, tuple(opinions), unknown)
 
     def _keep_gaps(self, path: Path, read: SegmentRead) -> int:
         for gap in read.gaps:
             closed = path.with_suffix("")
             with contextlib.suppress(FileNotFoundError), (closed if read.closed else path).open("rb") as file:
                 file.seek(gap.position)
-                self._keep(path, str(gap.position), file.read(gap.length))
+                self._keep(path, f"{gap.position}.damaged", file.read(gap.length))
         return sum(gap.length for gap in read.gaps)
 
-    def _keep(self, path: Path, position: str, data: bytes) -> None:
-        kept = path.with_name(f"{path.name.removesuffix(OPEN_SUFFIX)}-{position}.damaged")
+    def _keep(self, path: Path, end: str, data: bytes) -> None:
+        kept = path.with_name(f"{path.name.removesuffix(OPEN_SUFFIX)}-{end}")
         try:
             kept.write_bytes(data)
         except OSError as error:

@@ -5,6 +5,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -15,6 +16,7 @@ from podium.control.usage import TAG, calls_elsewhere
 from podium.core.clock import Clock, SystemClock
 from podium.core.errors import Conflict, Unavailable
 from podium.core.event import AttemptRecord, Event
+from podium.core.records import Opinion
 from podium.core.resources import Kind, Resource, spec_from_builtins
 from podium.core.snapshot import KeyEntry, Snapshot
 from podium.core.tags import parse_tags
@@ -144,10 +146,19 @@ class MemoryLedger(_Switch):
         self.events: dict[bytes, Event] = {}
         self._positions: dict[str, int] = {}
         self._read_unix_s: dict[str, float] = {}
+        self.said: tuple[Opinion, ...] = ()
 
-    async def load(self, source: str, position: int, events: tuple[Event, ...]) -> int:
-        """Add events and remember how far `source` was read; returns how many were new."""
+    @property
+    def opinions(self) -> Mapping[tuple[str, str], int]:
+        """None: they are kept in `said` as they came."""
+        return {}
+
+    async def load(
+        self, source: str, position: int, events: tuple[Event, ...], opinions: tuple[Opinion, ...] = ()
+    ) -> int:
+        """Add events and opinions, and remember how far `source` was read; returns how many events were new."""
         await self._reach()
+        self.said += opinions
         before = len(self.events)
         for event in events:
             self.events.setdefault(event.id, event)

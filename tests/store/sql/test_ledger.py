@@ -6,7 +6,8 @@ from podium.control.ports import UsageQuery
 from podium.core.errors import InvalidRequest
 from podium.core.event import AttemptRecord, Event
 from podium.core.ids import event_id
-from podium.store.sql.ledger import SqlLedger, find_statements
+from podium.store.sql.ledger import SqlLedger
+from podium.store.sql.request_ids import find_statements
 from podium.store.sql.rows import SUMS, row_of
 from podium.store.sql.tables import exchanges, usage_hours
 from podium.testing.events import make_event

@@ -1,24 +1,18 @@
-import asyncio
 import random
 
 import msgspec
 import pytest
-from sqlalchemy import select, text
 
 from podium.control.ports import Change
-from podium.core.errors import InvalidRequest, NotFound
-from podium.core.event import AnswerFlag
 from podium.core.rollouts import Analysis, ArmShare, Progress, Rollout, Step
 from podium.delivery.analysis.evidence import Bundle, RevisionNote, arm_record
 from podium.delivery.analysis.judge import Evidence, judge
 from podium.delivery.analysis.observed import observed_of
-from podium.delivery.analysis.opinions import Feedback, Judgement
 from podium.delivery.analysis.report import effects_of
 from podium.delivery.analysis.tally import CLUSTERS, Tally, span_us
 from podium.store.sql.ledger import SqlLedger
 from podium.store.sql.resources import SqlResourceStore
 from podium.store.sql.rollout_store import SqlRolloutStore
-from podium.store.sql.rollout_tables import feedback, rollout_cells
 from podium.testing.events import make_event
 from podium.testing.rollout_sums import BIG_ROLLOUT, big_progress, put_big_rollout
 
@@ -146,85 +140,6 @@ async def test_a_long_course_has_few_points(database, store):
     points = await store.timeline("r", progress())
     assert len(points) <= 200
     assert sum(point.exchanges for point in points) == 700
-
-
-async def counted(store, measure):
-    return (await store.observe("r", ROLLOUT, progress())).sums("candidate", measure)
-
-
-async def test_feedback_counts_once_for_each_exchange_and_kind(database, store):
-    await declare(database, progress())
-    await SqlLedger(database).load("a/1", 1, (exchange(request_id="q1"), exchange(request_id="q2")))
-    give = lambda **said: store.give_feedback(Feedback(**said), tenant="acme", key_id="k")  # noqa: E731 - a word
-    first = await give(request_id="q1", thumbs="up", score=0.25)
-    assert (first.counted, first.repeated) == (("thumbs", "score"), ())
-    again = await give(request_id="q1", thumbs="down", task_done=False, comment="no\0t so good")
-    assert (again.counted, again.repeated) == (("task_done", "comment"), ("thumbs",))
-    await give(request_id="q2", thumbs="down")
-    thumbs = await counted(store, "thumbs_up_rate")
-    assert (thumbs.total_y, thumbs.total_x) == (1, 2)
-    assert (await counted(store, "feedback_score")).ratio == 0.25
-    assert (await counted(store, "task_done_rate")).ratio == 0
-    assert (await counted(store, "error_rate")).total_x == 2  # no exchange was counted again
-    async with database.read() as connection:
-        comments = set(await connection.scalars(select(feedback.c.comment)))
-    assert comments == {"", "no\ufffdt so good"}
-
-
-async def test_feedback_of_two_at_once_counts_once(database, other_database, store):
-    await declare(database, progress())
-    await SqlLedger(database).load("a/1", 1, (exchange(request_id="q1"),))
-    said = Feedback(request_id="q1", thumbs="up")
-    stores = (store, SqlRolloutStore(other_database)) * 3
-    told = await asyncio.gather(*(one.give_feedback(said, tenant="acme", key_id="k") for one in stores))
-    assert sorted(len(one.counted) for one in told) == [0, 0, 0, 0, 0, 1]
-    assert (await counted(store, "thumbs_up_rate")).total_x == 1
-
-
-async def test_unknown_and_foreign_request_ids_are_refused(database, store):
-    await declare(database, progress())
-    mirrored = exchange(request_id="q1", answer_flags=int(AnswerFlag.MIRRORED))
-    await SqlLedger(database).load("a/1", 1, (mirrored, exchange(request_id="q2")))
-    for request_id, tenant in (("q3", "acme"), ("q2", "globex"), ("q1", "acme")):
-        with pytest.raises(NotFound):
-            await store.give_feedback(Feedback(request_id=request_id, thumbs="up"), tenant=tenant, key_id="k")
-    with pytest.raises(InvalidRequest):
-        await store.give_feedback(Feedback(request_id="q2"), tenant="acme", key_id="k")
-    assert (await counted(store, "thumbs_up_rate")).n == 0
-
-
-async def test_feedback_on_what_no_rollout_chose_is_kept(database, store):
-    await SqlLedger(database).load("a/1", 1, (make_event(request_id="q1"), exchange(request_id="q2")))
-    for request_id in ("q1", "q2"):  # the second: of a rollout that nobody knows
-        told = await store.give_feedback(Feedback(request_id=request_id, task_done=True), tenant="acme", key_id="k")
-        assert told.counted == ("task_done",)
-    async with database.read() as connection:
-        assert (await connection.execute(select(rollout_cells))).all() == []
-
-
-async def test_a_judgement_counts_once(database, store):
-    await declare(database, progress())
-    event = exchange(backend="p/a")
-    await SqlLedger(database).load("a/1", 1, (event,))
-    said = Judgement(exchange_id=event.id, judge="big", score_first=1.0, score_second=0.5)
-    assert await store.judged(said)
-    assert not await store.judged(msgspec.structs.replace(said, score_first=0.0))
-    assert (await counted(store, "judge_score")).ratio == 0.75
-    with pytest.raises(NotFound):
-        await store.judged(msgspec.structs.replace(said, exchange_id=b"\0" * 16))
-
-
-async def test_an_opinion_and_its_sum_come_together_or_not_at_all(database, store):
-    await declare(database, progress())
-    await SqlLedger(database).load("a/1", 1, (exchange(request_id="q1"),))
-    async with database.write() as connection:
-        await connection.execute(text("ALTER TABLE rollout_minutes RENAME TO hidden"))
-    with pytest.raises(Exception, match="rollout_minutes"):
-        await store.give_feedback(Feedback(request_id="q1", thumbs="up"), tenant="acme", key_id="k")
-    async with database.write() as connection:
-        await connection.execute(text("ALTER TABLE hidden RENAME TO rollout_minutes"))
-    async with database.read() as connection:
-        assert (await connection.execute(select(feedback))).all() == []
 
 
 async def test_evidence_is_read_back_whole_and_kept_once(database, store):

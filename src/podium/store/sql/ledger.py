@@ -1,28 +1,30 @@
 """Finished exchanges, for good: podium.control.ports.Ledger."""
 
-import re
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping
 
-from sqlalchemy import Select, delete, insert, select, text, update
+from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from podium.control.ports import REFUSALS, UsageQuery, UsageRow
 from podium.core.clock import Clock, SystemClock
 from podium.core.event import Event
+from podium.core.records import Opinion
 from podium.economics.budgets.spending import SpendQuery, Spent
 from podium.store.sql.bulk import add_usage, insert_new_exchanges
 from podium.store.sql.database import LOAD_LOCK, Database
+from podium.store.sql.opinions import Ends, OpinionLoad
+from podium.store.sql.request_ids import find_statements
 from podium.store.sql.rollout_sums import add_to_rollouts
 from podium.store.sql.rows import event_of, hourly_sums, row_of
 from podium.store.sql.spent import spent_rows, spent_statements
-from podium.store.sql.tables import callers_own, exchanges, journal_positions
+from podium.store.sql.tables import exchanges, journal_positions
 from podium.store.sql.usage import usage_rows, usage_statement
 
-__all__ = ["SqlLedger", "find_statements"]
+__all__ = ["SqlLedger"]
 
 # A position that is forgotten costs nothing but a second reading: events are counted once by their id.
 _FORGET_AFTER_S = 30 * 86_400
-_OURS = re.compile(r"req_([0-9a-f]{32})")  # as podium.core.exchange makes request ids
 
 
 class SqlLedger:
@@ -31,9 +33,17 @@ class SqlLedger:
     def __init__(self, database: Database, clock: Clock | None = None) -> None:
         self._database = database
         self._clock = clock or SystemClock()
+        self._opinions: Ends = Counter()
 
-    async def load(self, source: str, position: int, events: tuple[Event, ...]) -> int:
-        """Add events and remember how far `source` was read; returns how many events were new."""
+    @property
+    def opinions(self) -> Mapping[tuple[str, str], int]:
+        """What became of opinions since this process began: see the port."""
+        return self._opinions
+
+    async def load(
+        self, source: str, position: int, events: tuple[Event, ...], opinions: tuple[Opinion, ...] = ()
+    ) -> int:
+        """Add events and opinions, and remember how far `source` was read; returns how many events were new."""
         # In order of their ids: transactions that meet wait for each other, and never in a circle.
         rows = sorted({event.id: row_of(event) for event in events}.values(), key=lambda row: bytes(row[0]))
         compared = {event.id: event for event in events if event.arm}
@@ -44,7 +54,10 @@ class SqlLedger:
             await add_usage(connection, hourly_sums(row for row in rows if row[0] in new))
             if compared:
                 await add_to_rollouts(connection, [event for event in compared.values() if event.id in new])
+            said = OpinionLoad(connection, self._clock.unix_ns() / 1e9)
+            await said.run({event.id: event for event in events if event.id in new}, opinions)
             await self._remember(connection, source, position)
+        self._opinions += said.ends
         return len(new)
 
     async def _remember(self, connection: AsyncConnection, source: str, position: int) -> None:
@@ -109,19 +122,3 @@ class SqlLedger:
                 rows = (await connection.execute(statement)).mappings()
                 found |= {event.id: event for event in map(event_of, rows)}
         return tuple(found[one] for one in sorted(found, reverse=True)[:limit])
-
-
-def find_statements(
-    request_id: str, tenant: str | None, before: bytes | None, limit: int, *, sqlite: bool
-) -> list[Select[Any]]:
-    """Statements that find exchanges by a request id: callers' own by an index of those, ours by the exchange's id."""
-    of = exchanges.c
-    wanted = select(exchanges).where(of.request_id == request_id)
-    if tenant is not None:
-        wanted = wanted.where(of.tenant == tenant)
-    if before is not None:
-        wanted = wanted.where(of.id < before)
-    statements = [wanted.where(callers_own(sqlite=sqlite)).order_by(of.id.desc()).limit(limit)]
-    if ours := _OURS.fullmatch(request_id):  # a caller's own may look so too
-        statements.append(wanted.where(of.id == bytes.fromhex(ours[1])))
-    return statements

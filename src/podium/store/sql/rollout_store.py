@@ -1,4 +1,4 @@
-"""What is kept of rollouts besides their declaration: sums of exchanges, opinions about them, evidence of decisions."""
+"""What is kept of rollouts besides their declaration: sums of exchanges, and evidence of decisions."""
 
 from collections.abc import Iterable, Mapping
 from math import exp
@@ -10,39 +10,22 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from podium.core.clock import Clock, SystemClock
-from podium.core.errors import NotFound
-from podium.core.event import Event
 from podium.core.rollouts import Progress, Rollout
 from podium.delivery.analysis.compared import LOGARITHMS
 from podium.delivery.analysis.evidence import Bundle, Point, decode_bundle, encode_bundle
-from podium.delivery.analysis.measures import MEASURES, is_analysed
+from podium.delivery.analysis.measures import MEASURES
 from podium.delivery.analysis.observed import ArmSeen, Cell, Observed, comparable, run_us
-from podium.delivery.analysis.opinions import (
-    MEASURE_OF,
-    Feedback,
-    FeedbackKind,
-    Judgement,
-    Received,
-    meant_by,
-    opinions_of,
-)
 from podium.delivery.analysis.report import quantiles_of
-from podium.delivery.analysis.tally import COUNTS, Tally, span_of
+from podium.delivery.analysis.tally import COUNTS
 from podium.store.sql.database import Database
-from podium.store.sql.ledger import find_statements
-from podium.store.sql.rollout_sums import add_tally, spans_of
 from podium.store.sql.rollout_tables import (
     SUM_COLUMNS,
     evidence,
-    feedback,
-    judgements,
     rollout_arms,
     rollout_cells,
     rollout_minutes,
     rollout_times,
 )
-from podium.store.sql.rows import event_of
-from podium.store.sql.tables import exchanges
 
 __all__ = ["SqlRolloutStore"]
 
@@ -52,7 +35,7 @@ _SAME_ID = 20  # exchanges with one request id that are looked through for the o
 
 
 class SqlRolloutStore:
-    """Reads what the ledger's loads add up; keeps feedback, judgements and evidence."""
+    """Reads what the ledger's loads add up; keeps evidence."""
 
     def __init__(self, database: Database, clock: Clock | None = None) -> None:
         self._database = database
@@ -120,66 +103,6 @@ class SqlRolloutStore:
             told.setdefault(arm, {})[measure] = quantiles_of(counted)
         return told
 
-    async def give_feedback(self, given: Feedback, *, tenant: str, key_id: str) -> Received:
-        """Keep what a user says of an exchange of this tenant, and count for its arm what was not said before.
-
-        InvalidRequest: it says nothing. NotFound: no exchange of the tenant has the request id, or not yet: it is in
-        the ledger about a second after its end.
-        """
-        opinions = opinions_of(given)
-        async with self._database.write() as connection:
-            event = await self._meant(connection, given.request_id, tenant)
-            counted: list[FeedbackKind] = []
-            for kind, value, comment in opinions:
-                row = {
-                    "exchange_id": event.id,
-                    "kind": kind,
-                    "tenant": tenant,
-                    "key_id": key_id,
-                    "value": value,
-                    "comment": comment,
-                    "created_unix_s": self._now_s(),
-                }
-                if await self._insert(connection, feedback, row):
-                    counted.append(kind)
-            values = {
-                MEASURE_OF[one.kind]: one.value for one in opinions if one.kind in counted and one.kind in MEASURE_OF
-            }
-            await _count(connection, event, values)
-        return Received(counted=tuple(counted), repeated=tuple(one.kind for one in opinions if one.kind not in counted))
-
-    async def _meant(self, connection: AsyncConnection, request_id: str, tenant: str) -> Event:
-        found: dict[bytes, Event] = {}
-        for statement in find_statements(request_id, tenant, None, _SAME_ID, sqlite=self._database.is_sqlite):
-            rows = (await connection.execute(statement)).mappings()
-            found |= {event.id: event for event in map(event_of, rows)}
-        event = meant_by(tuple(found[one] for one in sorted(found, reverse=True)))
-        if event is None:
-            raise NotFound("No exchange of yours has this request id, or it is not known yet.")
-        return event
-
-    async def judged(self, judgement: Judgement) -> bool:
-        """Keep what a judge says, and count it for the arm; False when the exchange was judged before.
-
-        NotFound: there is no such exchange in the ledger.
-        """
-        async with self._database.write() as connection:
-            statement = select(exchanges).where(exchanges.c.id == judgement.exchange_id)
-            row = (await connection.execute(statement)).mappings().first()
-            if row is None:
-                raise NotFound("There is no such exchange in the ledger.")
-            values = {
-                "exchange_id": judgement.exchange_id,
-                "judge": judgement.judge,
-                "score_first": judgement.score_first,
-                "score_second": judgement.score_second,
-                "created_unix_s": self._now_s(),
-            }
-            if not await self._insert(connection, judgements, values):
-                return False
-            await _count(connection, event_of(row), {"judge_score": judgement.score})
-            return True
-
     async def keep_evidence(self, bundle: Bundle) -> str:
         """Keep it for good; returns its id. The same bundle twice is kept once."""
         key, body = encode_bundle(bundle)
@@ -220,20 +143,6 @@ class SqlRolloutStore:
 
     def _now_s(self) -> float:
         return self._clock.unix_ns() / 1e9
-
-
-async def _count(connection: AsyncConnection, event: Event, values: dict[str, float]) -> None:
-    """Add opinions to the sums of the exchange's arm, when it has one."""
-    if not values or not is_analysed(event):
-        return
-    spans = await spans_of(connection, {event.rollout})
-    span = span_of(event.started_unix_ns, spans[event.rollout].starts_us)
-    if span is None:
-        return
-    tally = Tally()
-    for measure, value in values.items():
-        tally.add_opinion(event, span, measure, value)
-    await add_tally(connection, tally, spans)
 
 
 def _cells(name: str, spans: Iterable[int]) -> Select[Any]:

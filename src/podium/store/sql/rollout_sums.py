@@ -24,7 +24,7 @@ from podium.store.sql.rollout_tables import (
 )
 from podium.store.sql.tables import resources
 
-__all__ = ["Spans", "add_tally", "add_to_rollouts", "spans_of"]
+__all__ = ["Spans", "add_tally", "add_to_rollouts", "fits", "spans_of"]
 
 
 _LATEST_NS = 2**62
@@ -52,7 +52,7 @@ async def add_to_rollouts(connection: AsyncConnection, events: Iterable[Event]) 
 
     A rollout that no longer exists, and was never seen, is nobody's: its exchanges are not counted.
     """
-    compared = [event for event in events if is_analysed(event) and _fits(event)]
+    compared = [event for event in events if is_analysed(event) and fits(event)]
     if not compared:
         return
     spans = await spans_of(connection, {event.rollout for event in compared})
@@ -64,7 +64,7 @@ async def add_to_rollouts(connection: AsyncConnection, events: Iterable[Event]) 
     await add_tally(connection, tally, spans)
 
 
-def _fits(event: Event) -> bool:
+def fits(event: Event) -> bool:
     """One odd event must not stop all others: names with a NUL, and times beyond all clocks."""
     texts = (event.rollout, event.arm, event.version, event.backend, *(call.backend for call in event.trail))
     return event.started_unix_ns <= _LATEST_NS and not any("\0" in text for text in texts)

@@ -16,6 +16,7 @@ __all__ = [
     "evidence",
     "feedback",
     "judgements",
+    "opinions_waiting",
     "rollout_arms",
     "rollout_cells",
     "rollout_minutes",
@@ -90,6 +91,7 @@ feedback = Table(
     Column("value", Double, nullable=False),
     Column("comment", Text, nullable=False),
     Column("created_unix_s", Double, nullable=False),
+    Column("user", Text, nullable=False, server_default=""),  # as who gave it says
     Index(None, "tenant", "created_unix_s"),
 )
 
@@ -101,6 +103,21 @@ judgements = Table(
     Column("score_first", Double, nullable=False),  # of this exchange's answer, when it was shown first
     Column("score_second", Double, nullable=False),  # and when it was shown second
     Column("created_unix_s", Double, nullable=False),
+    Column("judge_version", Text, nullable=False, server_default=""),
+    Column("cost_nanousd", BigInteger, nullable=False, server_default="0"),
+)
+
+opinions_waiting = Table(
+    "opinions_waiting",
+    metadata,
+    Column("id", LargeBinary(16), primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("request_id", Text, nullable=False),  # of the exchange that it waits for; empty: `exchange_id` tells
+    Column("exchange_id", LargeBinary, nullable=False),  # likewise
+    Column("body", LargeBinary, nullable=False),  # as it stands in a journal: podium.core.records
+    Column("since_unix_s", Double, nullable=False),
+    Index(None, "tenant", "request_id"),
+    Index(None, "exchange_id"),
 )
 
 evidence = Table(
