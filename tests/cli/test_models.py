@@ -189,7 +189,7 @@ def test_files_are_pulled_on_another_machine(podium, registry, files, tmp_path):
 
 def test_a_version_in_use_is_not_retired_and_a_retired_one_not_used(podium, registry, files):
     name = add(podium, "chat", files / "a.gguf", "--model", "chat")
-    assert "is used by Model/chat" in podium("models", "retire", name, code=1).err
+    assert "cannot be retired: Model/chat uses it" in podium("models", "retire", name, code=1).err
     other = add(podium, "chat", files / "b.gguf", "--pinned")
     assert "is retired" in podium("models", "retire", other, "-m", "not good").out
     assert "retired before" in podium("models", "retire", other).out

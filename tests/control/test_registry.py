@@ -5,6 +5,8 @@ from pathlib import Path
 from podium.control.changes import state_of
 from podium.control.documents import parse_documents
 from podium.control.registry import version_views
+from podium.core.resources import Resource
+from podium.core.rollouts import Progress
 from podium.core.workers import WorkerState
 from podium.delivery.digest import version_name
 
@@ -15,14 +17,18 @@ HOUSE = """
 --- {kind: Version, name: v2, spec: {backends: [{provider: p, model: m}], parent: v1}}
 --- {kind: Version, name: v3, spec: {backends: [{provider: p, model: m}], parent: v2, stage: candidate}}
 --- {kind: Version, name: v4, spec: {backends: [{provider: p, model: m}], parent: v2}}
+--- {kind: Version, name: v0, spec: {backends: [{provider: p, model: m}]}}
 --- {kind: Model, name: chat, spec: {version: v2}}
 --- {kind: Rollout, name: r, spec: {model: chat, strategy: canary, candidate: v4}}
 """
 
 
 def test_stage_descent_and_use_follow_from_what_is_declared():
-    views = {view.name: view for view in version_views(state_of(parse_documents(HOUSE)).values())}
+    state = state_of(parse_documents(HOUSE))
+    state["Progress", "r"] = Resource("Progress", "r", Progress(phase="promoted", before="v0", salt="s"))
+    views = {view.name: view for view in version_views(state.values())}
     assert {name: view.stage for name, view in views.items()} == {
+        "v0": "previous",
         "v1": "previous", "v2": "live", "v3": "candidate", "v4": "candidate",
     }  # fmt: skip
     assert views["v3"].descent == ("v2", "v1")

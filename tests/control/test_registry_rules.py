@@ -9,6 +9,8 @@ from podium.control.changes import state_of
 from podium.control.documents import parse_documents
 from podium.control.validation import check_change
 from podium.core.registry import WeightFile, Weights, worker_name
+from podium.core.resources import Resource
+from podium.core.rollouts import Progress
 
 HOUSE = """
 {kind: Provider, name: local, spec: {protocol: local}}
@@ -48,6 +50,16 @@ def test_a_version_that_only_has_children_can_be_retired_and_is_not_taken_into_u
     assert told(before, after) == []
     (problem,) = check_change(after, after | state("{kind: Model, name: chat, spec: {version: v1}}"))
     assert "Version `v1` is retired" in str(problem)
+
+
+def test_a_rollout_that_is_over_uses_nothing_any_more():
+    before = state(HOUSE) | state("{kind: Rollout, name: r, spec: {model: chat, strategy: canary, candidate: v2}}")
+    retired = before | version("v2", stage="retired", parent="v1")
+    assert "Rollout/r uses it (spec.candidate)" in told(before, retired)[0]
+    for phase, problems in (("returned", 0), ("running", 1), ("pending", 1)):
+        progress = Resource("Progress", "r", Progress(phase=phase, before="v1", salt="s"))
+        at = {("Progress", "r"): progress}
+        assert len(told(before | at, retired | at)) == problems
 
 
 def test_a_state_that_is_wrong_already_does_not_stop_other_changes():

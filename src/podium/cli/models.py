@@ -10,7 +10,6 @@ from podium.cli._options import AsJson, Place, ToControl, ToGateway
 from podium.cli._output import print_json, print_table, printable, say
 from podium.cli._registry import Declared, Progress, open_store
 from podium.cli.models_add import add_version
-from podium.core.errors import Conflict
 
 if TYPE_CHECKING:
     from podium.control.registry import VersionView
@@ -152,8 +151,6 @@ def retire(
     with AdminClient(control) as client:
         declared = Declared(client)
         name, spec = declared.version(version)
-        if used := declared.view(name).used_by:
-            raise Conflict(f"Version/{name} is used by {', '.join(used)}.", hint="Let them use another one first.")
         retired = Resource("Version", name, msgspec.structs.replace(spec, stage="retired", pinned=False))
         outcome = client.apply(
             [retired],

@@ -1,6 +1,7 @@
 """The registry as people see it: each version with its descent, its files and what uses it. Pure."""
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -29,7 +30,7 @@ class VersionView(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     digest: str
-    stage: Stage  # `live` when a Model serves it, `candidate` when a Rollout tries it; else as declared
+    stage: Stage  # follows from what uses it, else as declared
     used_by: tuple[str, ...]  # `Model/chat (spec.version)`
     descent: tuple[str, ...]  # parent, its parent, and so on
     children: tuple[str, ...]
@@ -45,19 +46,25 @@ class VersionView(msgspec.Struct, frozen=True, kw_only=True):
     pinned: bool
 
 
+class _Use(NamedTuple):
+    kind: str
+    name: str
+    path: str  # where it says so
+
+
 def version_views(resources: Iterable[Resource]) -> list[VersionView]:
     """All versions among the resources, by name."""
     declared = tuple(resources)
     versions = {one.name: one.spec for one in declared if isinstance(one.spec, Version)}
-    uses: dict[Key, list[tuple[str, str]]] = {}
+    uses: dict[Key, list[_Use]] = {}
     for one in declared:
         if not isinstance(one.spec, Version):
             for path, target in references(one):
-                uses.setdefault(target, []).append((one.kind, f"{one.kind}/{one.name} ({path})"))
+                uses.setdefault(target, []).append(_Use(one.kind, one.name, path))
     return [_view(name, versions, uses.get(("Version", name), [])) for name in sorted(versions)]
 
 
-def _view(name: str, versions: Mapping[str, Version], uses: list[tuple[str, str]]) -> VersionView:
+def _view(name: str, versions: Mapping[str, Version], uses: list[_Use]) -> VersionView:
     spec = versions[name]
     weights = spec.weights
     files = () if weights is None else tuple(_file(one, weights.source) for one in weights.files)
@@ -65,8 +72,8 @@ def _view(name: str, versions: Mapping[str, Version], uses: list[tuple[str, str]
     return VersionView(
         name=name,
         digest=version_digest(spec),
-        stage=_stage(spec, {kind for kind, _ in uses}),
-        used_by=tuple(text for _, text in uses),
+        stage=_stage(spec, uses),
+        used_by=tuple(f"{use.kind}/{use.name} ({use.path})" for use in uses),
         descent=_descent(name, versions),
         children=tuple(sorted(one for one, other in versions.items() if other.parent == name)),
         backends=tuple(f"{one.provider}/{one.model}" for one in spec.backends),
@@ -82,10 +89,15 @@ def _view(name: str, versions: Mapping[str, Version], uses: list[tuple[str, str]
     )
 
 
-def _stage(spec: Version, used_by: set[str]) -> Stage:
-    if "Model" in used_by:
+def _stage(spec: Version, uses: list[_Use]) -> Stage:
+    """`live`: a Model serves it; `previous`: a Rollout has moved the Model away from it; `candidate`: one tries it."""
+    if any(use.kind == "Model" for use in uses):
         return "live"
-    return "candidate" if used_by and spec.stage == "draft" else spec.stage
+    if spec.stage == "retired":
+        return "retired"
+    if any(use.kind == "Progress" and use.path == "spec.before" for use in uses):
+        return "previous"
+    return "candidate" if uses and spec.stage == "draft" else spec.stage
 
 
 def _descent(name: str, versions: Mapping[str, Version]) -> tuple[str, ...]:

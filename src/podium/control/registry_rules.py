@@ -6,6 +6,7 @@ from podium.control.problems import Problem
 from podium.control.specs import Key, State
 from podium.core.registry import worker_name
 from podium.core.resources import Provider, Resource, Version
+from podium.core.rollouts import ACTIVE_PHASES, Progress, Rollout
 
 __all__ = ["references_of_version", "retired_in_use", "wrong_versions"]
 
@@ -33,9 +34,9 @@ def wrong_versions(before: State, after: State) -> Iterator[Problem]:
 
 
 def retired_in_use(before: State, after: State, references: References) -> Iterator[Problem]:
-    """Retired versions that something other than a version, as its parent, goes on using or begins to use."""
+    """Retired versions that something goes on using or begins to use; children and rollouts that are over do not."""
     for key, resource in after.items():
-        if isinstance(resource.spec, Version):
+        if isinstance(resource.spec, Version) or _is_over(resource, after):
             continue
         for path, target in references(resource):
             if not _retired(after.get(target)):
@@ -45,6 +46,15 @@ def retired_in_use(before: State, after: State, references: References) -> Itera
                 yield Problem(message=message, kind=target[0], name=target[1], path="spec.stage", conflict=True)
             elif before.get(key) is not resource:
                 yield _problem(resource, f"Version `{target[1]}` is retired", path, conflict=True)
+
+
+def _is_over(resource: Resource, state: State) -> bool:
+    """Whether it is a rollout that has come to its end."""
+    if not isinstance(resource.spec, Rollout | Progress):
+        return False
+    progress = state.get(("Progress", resource.name))
+    phase = progress.spec.phase if progress is not None and isinstance(progress.spec, Progress) else "pending"
+    return phase != "pending" and phase not in ACTIVE_PHASES
 
 
 def _retired(resource: Resource | None) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 from podium.core.errors import OperatorError
 from podium.core.layout import DataFolder
 from podium.core.registry import Adapter, Weights
+from podium.core.rollouts import ACTIVE_PHASES
 from podium.core.snapshot import Snapshot
 
 __all__ = ["Loadable", "loadables_of", "read_loadable", "write_loadable"]
@@ -64,8 +65,11 @@ def loadables_of(snapshot: Snapshot) -> dict[str, Loadable]:
 
 def _tried(snapshot: Snapshot) -> set[str]:
     """Versions that a rollout sends exchanges to, or keeps ready for the way back."""
-    arms = {arm.version for one in snapshot.progress.values() for arm in one.arms}
-    return arms | {one.before for one in snapshot.progress.values()}
+    tried = {arm.version for one in snapshot.progress.values() for arm in one.arms}
+    tried |= {one.before for one in snapshot.progress.values()}
+    begun = [name for name, one in snapshot.progress.items() if one.phase in ACTIVE_PHASES]
+    rollouts = [rollout for name in begun if (rollout := snapshot.rollouts.get(name)) is not None]
+    return tried | {rollout.candidate for rollout in rollouts if rollout.candidate is not None}
 
 
 def write_loadable(data: DataFolder, loadable: Loadable) -> None:
