@@ -1,7 +1,7 @@
 """One measure of two arms: how far apart they are, how sure that is, and whether it is worse than it may be."""
 
 from collections.abc import Callable
-from math import exp, expm1, isfinite, log1p
+from math import expm1, inf, isfinite, log1p
 from typing import Literal
 
 import msgspec
@@ -30,6 +30,7 @@ RATES = frozenset(
 LOGARITHMS = frozenset({"ttft_ms", "duration_ms", "call_wait_ms"})
 _HIGHER = frozenset({"thumbs_up_rate", "feedback_score", "task_done_rate", "judge_score"})
 _NEITHER = frozenset({"input_tokens", "output_tokens"})
+_LARGEST = 700.0  # logarithm
 _EVEN = 0.5  # the score of a pair of answers that are equally good
 
 Decision = Literal["worse", "no_worse", "undecided", "too_few", "no_data", "shown"]
@@ -148,8 +149,8 @@ def _scale(
     if name in RATES:
         return "absolute", metric.tolerance * (1 if metric.absolute else before), _rates, float
     if name in LOGARITHMS:
-        share = metric.tolerance / exp(before) if metric.absolute else metric.tolerance
-        return "relative", log1p(share), _means, expm1
+        share = metric.tolerance / (_factor(before) + 1) if metric.absolute else metric.tolerance
+        return "relative", log1p(share), _means, _factor
     if metric.absolute or not before:
         return "absolute", metric.tolerance if metric.absolute else 0.0, _means, float
     return "relative", metric.tolerance, _shares, float
@@ -182,14 +183,19 @@ def _sequence(
     if look.once:
         return fixed_interval(effect, alpha=alpha, side=side)
     if effect.subjects < max(look.minimum_subjects, MINIMUM_SUBJECTS):  # variances of so few are no guide
-        return Interval.around(effect.estimate, float("inf"), alpha, side)
+        return Interval.around(effect.estimate, inf, alpha, side)
     return sequential_interval(effect, alpha=alpha, tuning=look.tuning, side=side)
 
 
 def _value(sums: Sums, *, logarithm: bool) -> float | None:
     if sums.ratio is None:
         return None
-    return exp(sums.ratio) if logarithm else sums.ratio
+    return _finite(_factor(sums.ratio) + 1) if logarithm else _finite(sums.ratio)
+
+
+def _factor(logarithm: float) -> float:
+    """How much more that is, as a share; infinite beyond all numbers."""
+    return expm1(logarithm) if logarithm < _LARGEST else inf
 
 
 def _finite(value: float) -> float | None:
