@@ -35,6 +35,8 @@ async def test_all_metrics_of_a_gateway_are_documented_with_their_types(make_eve
             workers_up=lambda: {"smollm2": False},
             flag_evaluations=lambda: {("beta", "on", "gateway"): 1.0},
             flag_requests=lambda: {("200",): 1.0},
+            rollouts_tripped=lambda: {("r", "candidate"): 1.0},
+            rollout_mirrors=lambda: {("made",): 1.0},
         ),
     )
     FleetGauges(dict, SystemClock()).register(sinks.metrics)

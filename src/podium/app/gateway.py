@@ -352,18 +352,8 @@ def _register_gauges(metrics: GatewayMetrics, gateway: Gateway, settings: Teleme
             workers_up=gateway.workers_up,
             flag_evaluations=gateway.flight.flag_counts.totals,
             flag_requests=gateway.flight.flag_counts.requests,
+            rollouts_tripped=lambda: {(one.rollout, one.arm): 1 for one in gateway.fleet.bursts.tripped()},
+            rollout_mirrors=gateway.flight.mirrors.counts,
         ),
     )
     FleetGauges(gateway.every_pool, SystemClock(), max_series=settings.metrics_max_series).register(metrics)
-    metrics.labelled_gauge(
-        "podium_rollout_tripped",
-        "1: this gateway took the arm out, because it failed again and again.",
-        ("rollout", "arm"),
-        lambda: {(one.rollout, one.arm): 1 for one in gateway.fleet.bursts.tripped()},
-    )
-    metrics.labelled_counter(
-        "podium_rollout_mirrors_total",
-        "Copies of exchanges for candidates that nobody sees: made, or dropped because too many ran.",
-        ("outcome",),
-        gateway.flight.mirrors.counts,
-    )

@@ -72,7 +72,7 @@ class Mirrors:
         self._copies: set[asyncio.Task[None]] = set()
         self._counts = {"made": 0, "dropped": 0}
 
-    def counts(self) -> Mapping[tuple[str], int]:
+    def counts(self) -> Mapping[tuple[str, ...], float]:
         """Copies that were made, and those that would have been too many at once."""
         return {(outcome,): count for outcome, count in self._counts.items()}
 

@@ -23,6 +23,8 @@ class GatewayReadings:
     workers_up: Callable[[], Mapping[str, bool]] | None = None
     flag_evaluations: Callable[[], Values] | None = None  # by flag, variant and asker
     flag_requests: Callable[[], Values] | None = None  # by status
+    rollouts_tripped: Callable[[], Values] | None = None  # by rollout and arm
+    rollout_mirrors: Callable[[], Values] | None = None  # by outcome
 
 
 def register_gateway_gauges(metrics: ProcessMetrics, read: GatewayReadings) -> None:
@@ -53,6 +55,20 @@ def register_gateway_gauges(metrics: ProcessMetrics, read: GatewayReadings) -> N
     if read.flag_requests is not None:
         metrics.labelled_counter(
             "podium_flag_requests_total", "Answers to clients that ask for flags.", ("status",), read.flag_requests
+        )
+    if read.rollouts_tripped is not None:
+        metrics.labelled_gauge(
+            "podium_rollout_tripped",
+            "1: this gateway took the arm out, because it failed again and again.",
+            ("rollout", "arm"),
+            read.rollouts_tripped,
+        )
+    if read.rollout_mirrors is not None:
+        metrics.labelled_counter(
+            "podium_rollout_mirrors_total",
+            "Copies of exchanges for candidates that nobody sees: made, or dropped because too many ran.",
+            ("outcome",),
+            read.rollout_mirrors,
         )
     if read.workers_up is not None:
         metrics.labelled_gauge(
