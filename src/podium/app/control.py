@@ -18,6 +18,7 @@ from podium.app.snapshots import PublishedSnapshots, published_snapshots
 from podium.app.standings import HttpGateways, gateway_addresses
 from podium.config import Settings
 from podium.control.bootstrap import declare_defaults, ensure_admin_key
+from podium.control.experiments.analyst import ExperimentAnalyst
 from podium.control.plane import Budgeting, ControlPlane, RollingOut
 from podium.control.rollouts.own_key import own_key
 from podium.control.snapshots import SnapshotPublisher
@@ -25,12 +26,12 @@ from podium.economics.budgets.values import Crossing
 from podium.identity.keys import derive_secret
 from podium.store.journal_folders import JournalFolders
 from podium.store.sql.database import open_database
+from podium.store.sql.experiment_store import SqlExperimentStore
 from podium.store.sql.keys import SqlKeyStore
 from podium.store.sql.lease import SqlLeaderLease
 from podium.store.sql.ledger import SqlLedger
 from podium.store.sql.resources import SqlResourceStore
 from podium.store.sql.rollout_analyst import SqlAnalyst
-from podium.store.sql.rollout_store import SqlRolloutStore
 from podium.telemetry.budget_alerts import BudgetAlerts
 from podium.telemetry.logging import configure_logging
 from podium.telemetry.process_metrics import ProcessMetrics
@@ -80,7 +81,7 @@ async def open_plane(
         gateways = HttpGateways(gateway_addresses(settings.control.gateways))
         shared = await stack.enter_async_context(open_shared_standings(settings.redis))
         resources, pepper = SqlResourceStore(database), derive_secret(root, "api-keys")
-        kept = SqlRolloutStore(database)
+        kept = SqlExperimentStore(database)
         plane = ControlPlane(
             resource_store=resources,
             key_store=SqlKeyStore(database),
@@ -94,7 +95,7 @@ async def open_plane(
             gateways=await stack.enter_async_context(gateways),
             shared=shared,
             rolling_out=RollingOut(
-                lambda lag_s: SqlAnalyst(kept, resources, lag_s),
+                lambda lag_s: ExperimentAnalyst(SqlAnalyst(kept, resources, lag_s), kept),
                 await stack.enter_async_context(_rollout_gateways(settings, own_key(pepper).text)),
                 kept,
             ),

@@ -21,8 +21,8 @@ from podium.delivery.statistics.thompson import BetaBelief, NormalBelief, thomps
 
 __all__ = ["MOST_SPANS", "Shares", "SharesReason", "next_shares", "without"]
 
-MOST_SPANS = 40  # of a run: each look reads them all
-_NEWS = 0.1  # of the exchanges so far that a change waits for: so 40 spans last for any number of them
+MOST_SPANS = 24  # of a run: each look reads them all
+_NEWS = 0.25  # of the exchanges so far, that a change waits for: 24 spans last while these grow two-hundredfold
 _LEAST_MOVE = 0.01  # of the subjects: less is not worth a revision
 
 

@@ -1,0 +1,1 @@
+"""Experiments: planned, started, judged while they run, stopped, reported."""

@@ -1,0 +1,111 @@
+"""What experiments read: sums of runs whose shares changed, evened over these; recent exchanges of a model."""
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import BigInteger, Double, Select, Text, and_, func, literal, select, union_all
+
+from podium.core.event import Event
+from podium.core.rollouts import Progress, Rollout
+from podium.delivery.analysis.observed import ArmSeen, Cell, Observed, run_us, shares_of
+from podium.delivery.analysis.tally import COUNTS
+from podium.delivery.experiments.evening import Factors, even_factors
+from podium.store.sql.rollout_store import SqlRolloutStore
+from podium.store.sql.rollout_tables import SUM_COLUMNS, rollout_arms, rollout_cells
+from podium.store.sql.rows import event_of
+from podium.store.sql.tables import exchanges
+
+__all__ = ["SqlExperimentStore"]
+
+_MOST_SCANNED = 200_000  # of the ledger's newest exchanges, of all models
+_MOST_RECENT = 20_000  # of the model's: some ten thousand say what a level and a variance are
+
+
+class SqlExperimentStore(SqlRolloutStore):
+    """As its base; what is observed of adaptive experiments is evened."""
+
+    async def observe(self, name: str, rollout: Rollout, progress: Progress) -> Observed:
+        """What was seen in the run that goes on; of an adaptive experiment evened over its shares."""
+        if rollout.experiment is None or rollout.experiment.adaptive is None:
+            return await super().observe(name, rollout, progress)
+        arms = await self.arms_seen(name, progress)
+        last = max((one.span_us for one in arms), default=0)
+        taking_part = set(shares_of(progress.arms)) or {one.name for one in arms if one.span_us == last}
+        return Observed(arms, await self.cells(name, even_factors(arms, taking_part)))
+
+    async def observe_even(self, name: str, progress: Progress, arms: Collection[str]) -> Observed:
+        """Of these arms, in the spans in which each had exchanges."""
+        seen = await self.arms_seen(name, progress)
+        return Observed(seen, await self.cells(name, even_factors(seen, arms)))
+
+    async def observe_span(self, name: str, progress: Progress, span_us: int) -> Observed:
+        """All arms in one span."""
+        seen = await self.arms_seen(name, progress)
+        return Observed(seen, await self.cells(name, {(one.name, span_us): 1.0 for one in seen}))
+
+    async def arms_seen(self, name: str, progress: Progress) -> tuple[ArmSeen, ...]:
+        """Each arm in each span of the run."""
+        of = rollout_arms.c
+        statement = (
+            select(rollout_arms).where(of.rollout == name, of.span_us >= run_us(progress)).order_by(of.span_us, of.arm)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(statement)).mappings().all()
+        return tuple(
+            ArmSeen(
+                name=row["arm"],
+                span_us=row["span_us"],
+                step=row["step"],
+                version=row["version"],
+                first_unix_ns=row["first_unix_ns"],
+                last_unix_ns=row["last_unix_ns"],
+                counts=tuple(row[count] for count in COUNTS),
+            )
+            for row in rows
+        )
+
+    async def cells(self, name: str, factors: Factors) -> tuple[Cell, ...]:
+        """Sums of groups of subjects by arm and backend, weighed."""
+        if not factors:
+            return ()
+        async with self._database.read() as connection:
+            rows = await connection.execute(_weighed(name, factors))
+            return tuple(Cell(row[0], row[1], row[2], tuple(row[3:])) for row in rows)
+
+    async def recent(self, models: Collection[str], since_unix_s: float) -> tuple[Event, ...]:
+        """The newest exchanges that began since then and asked for one of these names; a bounded number."""
+        of = exchanges.c
+        newest = (
+            select(of.id, of.model)
+            .where(of.started_unix_ns >= int(since_unix_s * 1e9))
+            .order_by(of.started_unix_ns.desc())
+            .limit(_MOST_SCANNED)
+            .subquery()
+        )
+        mine = select(newest.c.id).where(newest.c.model.in_(tuple(models))).limit(_MOST_RECENT).subquery()
+        statement = select(exchanges).join(mine, mine.c.id == of.id)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(statement)).mappings()
+            return tuple(map(event_of, rows))
+
+
+def _weighed(name: str, factors: Factors) -> Select[Any]:
+    """Factors go along as rows: the database adds up, so that what is read stays small."""
+    lines = [
+        select(
+            literal(arm, Text).label("arm"),
+            literal(span, BigInteger).label("span_us"),
+            literal(factor, Double).label("factor"),
+        )
+        for (arm, span), factor in sorted(factors.items())
+    ]
+    given = union_all(*lines).cte("given")
+    of = rollout_cells.c
+    keys = (of.arm, of.backend, of.cluster)
+    return (
+        select(*keys, *(func.sum(of[column] * given.c.factor) for column in SUM_COLUMNS))
+        .join(given, and_(given.c.arm == of.arm, given.c.span_us == of.span_us))
+        .where(of.rollout == name)
+        .group_by(*keys)
+        .order_by(*keys)
+    )
