@@ -81,6 +81,22 @@ async def test_an_arm_of_an_ab_test_is_promoted_by_name(declared, rollouts, happ
     assert await version_of() == "v3"
 
 
+async def test_the_design_of_an_experiment_is_frozen_when_it_starts(declared, rollouts, resources, happen):
+    arms = [{"name": "a", "version": "v1"}, {"name": "b", "version": "v3"}]
+    asked = {"hypothesis": "shorter", "primary": "output_tokens", "effect": -0.1, "samples": 1000}
+    await declared(strategy="ab", candidate=None, arms=arms, experiment=asked)
+    assert (await rollouts.get("r")).design == ""
+    started = await rollouts.start("r", author=ANNA)
+    assert len(started.design) == 64
+    await happen(Happening.PREPARED)
+    assert (await rollouts.get("r")).design == started.design
+    await rollouts.abort("r", author=ANNA)
+    assert (await rollouts.start("r", author=ANNA)).design == started.design
+    await rollouts.abort("r", author=ANNA)
+    await declared(strategy="ab", candidate=None, arms=arms, experiment={**asked, "samples": 2000})
+    assert (await rollouts.start("r", author=ANNA)).design != started.design
+
+
 async def test_pause_and_resume(declared, rollouts, happen):
     await declared()
     await rollouts.start("r", author=ANNA)

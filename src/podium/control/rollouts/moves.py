@@ -9,6 +9,7 @@ from podium.control.rollouts.freeze import frozen_until
 from podium.control.rollouts.standing import Move, Standing
 from podium.core.errors import Conflict
 from podium.core.resources import Progress, Resource, Rollout
+from podium.delivery.experiments.design import design_digest
 from podium.delivery.phases import Happening, next_progress, promoted_version
 
 __all__ = ["FORWARD", "Asked", "check_freeze", "identity", "moved"]
@@ -66,6 +67,9 @@ def moved(
     )
     if after is now:
         return None
+    if happening is Happening.STARTED:
+        digest = "" if rollout.experiment is None else design_digest(rollout, standing.version)
+        after = msgspec.structs.replace(after, design=digest)
     if _goes_forward(now, after):  # a verdict may lead onward, too
         check_freeze(standing, asked.now_unix_s)
     return Move(after, _sentence(standing, after, asked.message), _with_it(standing, after))

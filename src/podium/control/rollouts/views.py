@@ -64,6 +64,7 @@ class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(description="When it last moved; a command that says it as `seen` is refused once this has passed.")
     ]
     evidence: Annotated[str, Meta(description="Id of the evidence that was kept with the last decision.")]
+    design: Annotated[str, Meta(description="Of an experiment: digest of its design, frozen when it was started.")]
     verdict: Annotated[
         VerdictView | None, Meta(description="Of the control process that leads; null: none yet, or another leads.")
     ]
@@ -97,6 +98,7 @@ def view_of(standing: Standing, verdict: VerdictView | None = None) -> RolloutVi
             step_unix_s=0.0,
             changed_unix_s=0.0,
             evidence="",
+            design="",
             verdict=None,
             revision=standing.revision,
         )
@@ -127,6 +129,7 @@ def view_of(standing: Standing, verdict: VerdictView | None = None) -> RolloutVi
         step_unix_s=progress.step_unix_s,
         changed_unix_s=progress.changed_unix_s,
         evidence=progress.evidence,
+        design=progress.design,
         verdict=verdict,
         revision=standing.revision,
     )
