@@ -244,3 +244,9 @@ def test_of_many_rollouts_without_a_difference_few_are_returned(kit):
                 failed += 1
                 break
     assert failed < 10
+
+
+def test_nothing_is_a_share_of_next_to_nothing(kit):
+    baseline, candidate = sums_of([1e-290] * 100), sums_of([0.5 + 0.001 * (number % 7) for number in range(100)])
+    result = compared(kit.Metric(name="feedback_score"), "candidate", baseline, candidate, LOOK)
+    assert (result.scale, result.decision) == ("absolute", "no_worse")

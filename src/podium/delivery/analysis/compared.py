@@ -31,6 +31,7 @@ LOGARITHMS = frozenset({"ttft_ms", "duration_ms", "call_wait_ms"})
 _HIGHER = frozenset({"thumbs_up_rate", "feedback_score", "task_done_rate", "judge_score"})
 _NEITHER = frozenset({"input_tokens", "output_tokens"})
 _LARGEST = 700.0  # logarithm
+_NOTHING = 1e-9  # nothing is a share of so little
 _EVEN = 0.5  # the score of a pair of answers that are equally good
 
 Decision = Literal["worse", "no_worse", "undecided", "too_few", "no_data", "shown"]
@@ -151,7 +152,7 @@ def _scale(
     if name in LOGARITHMS:
         share = metric.tolerance / (_factor(before) + 1) if metric.absolute else metric.tolerance
         return "relative", log1p(share), _means, _factor
-    if metric.absolute or not before:
+    if metric.absolute or abs(before) < _NOTHING:
         return "absolute", metric.tolerance if metric.absolute else 0.0, _means, float
     return "relative", metric.tolerance, _shares, float
 
