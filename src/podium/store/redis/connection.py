@@ -6,12 +6,18 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import hiredis
-from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as BrokenError
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.maint_notifications import MaintNotificationsConfig
 
 from podium.core.errors import OperatorError
@@ -22,6 +28,15 @@ __all__ = ["Command", "RedisConnection", "check_url", "words_of"]
 Command = tuple[str | bytes | int, ...]
 
 _packed: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]  # redis-py's own way takes six times as long
+
+_NOT_ENOUGH = object()
+_ERRORS = {
+    "NOPERM": NoPermissionError,
+    "NOSCRIPT": NoScriptError,
+    "OOM": OutOfMemoryError,
+    "READONLY": ReadOnlyError,
+}
+_NO_USE = ("LOADING", "NOAUTH", "ERR max number of clients reached")  # of this connection, for anything
 
 
 class RedisConnection:
@@ -73,8 +88,8 @@ class _Answers(asyncio.Protocol):
 
     def __init__(self, inner: Any) -> None:
         self._loop = asyncio.get_running_loop()
-        self._reader = inner._parser._reader  # noqa: SLF001 - it has no other face; knows which errors there are
-        self._transport: asyncio.WriteTransport = inner._writer.transport  # noqa: SLF001 - as above
+        self._reader = hiredis.Reader(replyError=_error_of, notEnoughData=_NOT_ENOUGH)
+        self._transport: asyncio.WriteTransport = inner._writer.transport  # noqa: SLF001 - it has no other face
         self._asked: asyncio.Future[list[Any]] | None = None
         self._answers: list[Any] = []
         self._wanted = 0
@@ -95,12 +110,12 @@ class _Answers(asyncio.Protocol):
         reader, answers = self._reader, self._answers
         try:
             reader.feed(data)
-            while (answer := reader.gets()) is not NOT_ENOUGH_DATA:
+            while (answer := reader.gets()) is not _NOT_ENOUGH:
                 if isinstance(answer, BrokenError):
                     raise answer
                 answers.append(answer)
-        except RedisError as error:
-            self._fail(error)
+        except (RedisError, hiredis.HiredisError) as error:
+            self._fail(error if isinstance(error, RedisError) else BrokenError(str(error)))
             return
         if self._asked is not None and len(answers) == self._wanted and not self._asked.done():
             self._asked.set_result(answers)
@@ -112,6 +127,13 @@ class _Answers(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         if self._asked is not None and not self._asked.done():
             self._asked.set_exception(error)
+
+
+def _error_of(text: str) -> Exception:
+    """The error that the server answers with."""
+    if text.startswith(_NO_USE):
+        return BrokenError(text)
+    return _ERRORS.get(text.partition(" ")[0], ResponseError)(text.removeprefix("ERR "))
 
 
 def check_url(settings: RedisSettings) -> None:
