@@ -10,13 +10,14 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace as changed
 
-from podium.control.experiments.designs import End, digest_of, end_of, is_unchanged, samples_of
+from podium.control.experiments.designs import digest_of, is_unchanged
 from podium.control.rollouts.ports import Analyst, Judgement
 from podium.control.rollouts.standing import Standing
 from podium.core.rollouts import Progress, Rollout
 from podium.delivery.analysis.observed import Observed
 from podium.delivery.analysis.verdict import Verdict
 from podium.delivery.buckets import steps_of
+from podium.delivery.experiments.course import End, end_of, samples_of
 from podium.delivery.experiments.design import short
 from podium.delivery.experiments.shares import next_shares, without
 from podium.delivery.phases import Happening

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from podium.core.experiments import Experiment
+from podium.core.experiments import Experiment, Method
 from podium.core.measures import MetricName
 from podium.core.rollouts import Analysis, Metric, Rollout
 from podium.delivery.analysis.compared import Look, MetricResult, compared, direction_of
@@ -49,7 +49,7 @@ class EffectRow(msgspec.Struct, frozen=True, kw_only=True):
     reference_samples: float
     subjects: Annotated[float, Meta(description="Of the arm with fewer, at even weight.")]
     higher_is_better: bool | None
-    finding: Annotated[Finding, Meta(description="By the interval of the method that the design says.")]
+    finding: Annotated[Finding, Meta(description="By the interval that counts: `decided_by`.")]
     guardrail_failed: Annotated[bool, Meta(description="Worse than its tolerance, by the test that guards it.")] = False
 
 
@@ -65,8 +65,10 @@ def tuning_of(design: Experiment) -> float:
     return 2.0 * design.samples
 
 
-def effect_of(rollout: Rollout, observed: Observed, arm: str, name: MetricName) -> EffectRow | None:
-    """One measure of one arm; None: nothing is known of it in either."""
+def effect_of(
+    rollout: Rollout, observed: Observed, arm: str, name: MetricName, *, by: Method | None = None
+) -> EffectRow | None:
+    """One measure of one arm; None: nothing is known of it. `by`: what the finding goes by, if not the design."""
     design = rollout.experiment
     assert design is not None, "only experiments are reported"
     analysis = rollout.analysis or Analysis(metrics=())
@@ -79,7 +81,7 @@ def effect_of(rollout: Rollout, observed: Observed, arm: str, name: MetricName) 
     sequential, fixed = (
         compared(metric, arm, reference, candidate, _look(design, analysis, alpha, once=once)) for once in (False, True)
     )
-    told = fixed if design.method == "fixed" else sequential
+    told = fixed if (by or design.method) == "fixed" else sequential
     return EffectRow(
         measure=name,
         arm=arm,

@@ -1,10 +1,12 @@
 """What arms cost, and what their difference is worth a month at the model's traffic of now."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
+from podium.core.experiments import Method
 from podium.core.rollouts import Rollout
 from podium.delivery.analysis.observed import Observed
 from podium.delivery.experiments.effects import tuning_of
@@ -27,7 +29,7 @@ class ArmCost(msgspec.Struct, frozen=True, kw_only=True):
     per_thousand_usd: Annotated[float | None, Meta(description="Of a thousand answers.")]
     month_usd: float | None
     difference_month_usd: Annotated[float | None, Meta(description="Compared to the first arm.")]
-    difference_lower_usd: Annotated[float | None, Meta(description="By the interval of the design's method.")]
+    difference_lower_usd: Annotated[float | None, Meta(description="By the interval that counts: `decided_by`.")]
     difference_upper_usd: float | None
 
 
@@ -38,24 +40,24 @@ class Money(msgspec.Struct, frozen=True, kw_only=True):
     arms: tuple[ArmCost, ...]
 
 
-def money_of(rollout: Rollout, observed: dict[str, Observed], answers_per_day: float | None) -> Money:
+def money_of(rollout: Rollout, observed: Mapping[str, Observed], answers_per_day: float | None, by: Method) -> Money:
     """`observed`: for each arm what it is compared by. The first arm's own is that of the arm itself."""
     monthly = None if answers_per_day is None else answers_per_day * DAYS_A_MONTH
     return Money(
         answers_per_month=monthly,
         arms=tuple(
-            _cost(rollout, arm.name, observed[arm.name], monthly) for arm in rollout.arms if arm.name in observed
+            _cost(rollout, arm.name, observed[arm.name], monthly, by) for arm in rollout.arms if arm.name in observed
         ),
     )
 
 
-def _cost(rollout: Rollout, arm: str, observed: Observed, monthly: float | None) -> ArmCost:
+def _cost(rollout: Rollout, arm: str, observed: Observed, monthly: float | None, by: Method) -> ArmCost:
     own = observed.sums(arm, "cost_nanousd")
     each = own.ratio * _NANO if own.ratio is not None else None
     difference = lower = upper = None
     if arm != rollout.arms[0].name and monthly is not None:
         difference, lower, upper = (
-            None if value is None else value * _NANO * monthly for value in _difference(rollout, arm, observed)
+            None if value is None else value * _NANO * monthly for value in _difference(rollout, arm, observed, by)
         )
     return ArmCost(
         arm=arm,
@@ -69,14 +71,16 @@ def _cost(rollout: Rollout, arm: str, observed: Observed, monthly: float | None)
     )
 
 
-def _difference(rollout: Rollout, arm: str, observed: Observed) -> tuple[float | None, float | None, float | None]:
+def _difference(
+    rollout: Rollout, arm: str, observed: Observed, by: Method
+) -> tuple[float | None, float | None, float | None]:
     """Of one answer's cost: estimate and interval."""
     design = rollout.experiment
     assert design is not None, "only experiments are reported"
     effect = compare(observed.sums(rollout.arms[0].name, "cost_nanousd"), observed.sums(arm, "cost_nanousd"))
     if effect is None:
         return None, None, None
-    if design.method == "fixed":
+    if by == "fixed":
         interval = fixed_interval(effect, alpha=design.alpha)
     elif effect.subjects < MINIMUM_SUBJECTS:
         return effect.estimate, None, None

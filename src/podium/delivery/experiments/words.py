@@ -1,0 +1,128 @@
+"""Measures, effects and values as people read them."""
+
+from collections.abc import Callable
+
+from podium.core.experiments import Method
+from podium.delivery.analysis.compared import RATES
+from podium.delivery.experiments.effects import Bounds, EffectRow, Finding
+
+__all__ = [
+    "FINDINGS",
+    "bounds_of",
+    "bounds_text",
+    "concluded",
+    "dollars",
+    "effect_text",
+    "measure_text",
+    "percent",
+    "value_text",
+]
+
+_MEASURES = {
+    "error_rate": "errors",
+    "ttft_ms": "time to first token",
+    "time_per_output_token_ms": "time per output token",
+    "duration_ms": "duration",
+    "cost_nanousd": "cost of an answer",
+    "input_tokens": "input tokens",
+    "output_tokens": "output tokens",
+    "empty_rate": "empty answers",
+    "truncated_rate": "truncated answers",
+    "refusal_rate": "refusals",
+    "invalid_format_rate": "answers in a wrong format",
+    "thumbs_up_rate": "thumbs up",
+    "feedback_score": "score by users",
+    "task_done_rate": "tasks done",
+    "judge_score": "score by the judge",
+}
+FINDINGS: dict[Finding, str] = {
+    "better": "better",
+    "worse": "worse",
+    "different": "different",
+    "no_difference_seen": "no difference seen",
+    "too_few": "too few subjects",
+    "no_data": "no data",
+}
+_NANO = 1e-9
+_FINE_USD = 0.01
+
+
+def measure_text(measure: str) -> str:
+    """`errors` of `error_rate`."""
+    return _MEASURES.get(measure, measure)
+
+
+def percent(share: float) -> str:
+    """`12.5%`; three digits."""
+    return f"{share * 100:.3g}%"
+
+
+def dollars(usd: float | None) -> str:
+    """`$1,234.50`, `$0.00042`, `-$3.10`; nothing for None."""
+    if usd is None:
+        return ""
+    sign, size = ("-" if usd < 0 else ""), abs(usd)
+    if size and size < _FINE_USD:
+        return f"{sign}${size:.2g}" if size >= 1e-4 else f"{sign}${size:.8f}".rstrip("0")  # noqa: PLR2004
+    return f"{sign}${size:,.2f}"
+
+
+def value_text(measure: str, value: float | None) -> str:
+    """In its unit; nothing for None."""
+    if value is None:
+        return ""
+    if measure in RATES:
+        return percent(value)
+    if measure == "cost_nanousd":
+        return dollars(value * _NANO)
+    if measure.endswith("_ms"):
+        return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"  # noqa: PLR2004
+    return f"{value:,.4g}"
+
+
+def effect_text(row: EffectRow, value: float | None) -> str:
+    """`+12.5%`, `-0.31 points`, `+0.02`; nothing for None."""
+    if value is None:
+        return ""
+    if row.scale == "relative":
+        return f"{value * 100:+.3g}%"
+    if row.measure in RATES:
+        return f"{value * 100:+.3g} points"
+    if row.measure == "cost_nanousd":
+        return f"{'' if value < 0 else '+'}{dollars(value * _NANO)}"
+    return f"{value:+.4g}"
+
+
+def bounds_of(row: EffectRow, by: Method) -> Bounds | None:
+    """Of the method."""
+    return row.fixed if by == "fixed" else row.sequential
+
+
+def bounds_text(row: EffectRow, bounds: Bounds | None) -> str:
+    """`-12% to +3%`."""
+    if bounds is None:
+        return ""
+    text: Callable[[float | None], str] = lambda value: effect_text(row, value)  # noqa: E731
+    lower = text(bounds.lower) if bounds.lower is not None else "no bound"
+    upper = text(bounds.upper) if bounds.upper is not None else "no bound"
+    return f"{lower} to {upper}"
+
+
+def concluded(row: EffectRow, reference: str, by: Method) -> str:
+    """What is known of the primary measure, in a sentence."""
+    name = f"{measure_text(row.measure)} ({row.measure})"
+    if row.finding == "no_data":
+        return f"{row.arm}: nothing is known of {name} yet."
+    between = bounds_text(row, bounds_of(row, by))
+    seen = f"{row.arm}: {name} is {value_text(row.measure, row.value)} against {value_text(row.measure, row.reference)}"
+    seen += f" of {reference}, {effect_text(row, row.effect)}"
+    if row.finding == "too_few":
+        return f"{seen}. Of so few subjects ({row.subjects:.0f} in the smaller arm) nothing can be told."
+    sure = f"{1 - row.alpha:.4g}"
+    sentence = {
+        "better": "That is better",
+        "worse": "That is worse",
+        "different": "That is different",
+        "no_difference_seen": "That may be chance",
+    }[row.finding]
+    return f"{seen} ({between}, confidence {sure}). {sentence}."
