@@ -35,6 +35,7 @@ from redis.exceptions import ResponseError
 
 from podium.core.clock import Clock
 from podium.economics.budgets.values import Charge, Cost, Crossing, Reservation
+from podium.store.redis.budget_slices import USE_NS, Held, Hot, Slice, words_of
 from podium.store.redis.budget_words import SliceCode, SliceTold, SliceWords
 from podium.store.redis.budgets import RedisBudgetStore
 from podium.store.redis.errors import StoreUnavailable
@@ -43,9 +44,8 @@ __all__ = ["KEEP_S", "USE_S", "BudgetQuotas"]
 
 _log = structlog.get_logger(__name__)
 
-USE_S = 0.5
+USE_S = USE_NS / 1e9
 KEEP_S = 0.1
-_USE_NS = 500_000_000
 _REST_NS = 1_000_000_000  # of an account whose slices were called in
 _SHARES = 16  # of what is left, which all slices together are at most one of
 _WORTH = 4  # exchanges that a slice must be good for, and be used for in USE_S
@@ -56,106 +56,6 @@ _AT_ONCE = 32  # slices that one script tells
 _LEASE_PARTS = 4
 _CLOSE_S = 1.0
 _COSTLESS = Cost(0, 0)
-
-
-class _Slice:
-    """A reservation that exchanges are served from."""
-
-    __slots__ = (
-        "ahead",
-        "aim",
-        "charge",
-        "dirty",
-        "from_ns",
-        "heard",
-        "held",
-        "hot",
-        "id",
-        "made_ns",
-        "out",
-        "rest",
-        "retired",
-        "running",
-        "telling",
-        "told_ns",
-        "total",
-        "unit",
-        "until_ns",
-        "usable_ns",
-        "version",
-    )
-
-    def __init__(self, name: str, hot: "_Hot", unix_ns: int, aim: int) -> None:
-        charge = hot.charge
-        self.id, self.hot, self.charge, self.unit, self.made_ns = name, hot, charge, hot.unit, unix_ns
-        self.from_ns, self.until_ns = charge.start_ns, charge.end_ns  # of exchanges that it may serve, Unix time
-        self.usable_ns = 0  # monotonic
-        self.aim = aim  # what should be ahead
-        self.ahead = 0  # for exchanges to come
-        self.out = 0  # estimates of those that run
-        self.held = 0  # by the store, at most
-        self.running = 0
-        self.total = 0  # what exchanges that have ended cost
-        self.version = self.told_ns = 0
-        self.heard = self.retired = self.rest = False
-        self.dirty = True
-        self.telling: asyncio.Task[None] | None = None
-
-    def retire(self) -> None:
-        """Serve no more exchanges."""
-        self.retired, self.aim, self.dirty = True, 0, True
-        if self.hot.slice is self:
-            self.hot.slice = None
-
-    def may_end(self) -> bool:
-        """True when nothing runs in it and nothing is to come."""
-        return not self.running and not self.aim
-
-
-class _Hot:
-    """What this gateway uses of one account."""
-
-    __slots__ = (
-        "asks",
-        "charge",
-        "last_asks",
-        "last_use",
-        "parts",
-        "rest_until_ns",
-        "since_ns",
-        "slice",
-        "unit",
-        "use",
-    )
-
-    def __init__(self, charge: Charge, now_ns: int) -> None:
-        self.bind(charge)
-        self.since_ns = now_ns
-        self.use = self.asks = 0  # since then
-        self.last_use = self.last_asks = 0  # in USE_S before
-        self.slice: _Slice | None = None  # that exchanges are served from
-        self.parts: dict[_Slice, None] = {}  # and those in which some still run
-        self.rest_until_ns = 0
-
-    def bind(self, charge: Charge) -> None:
-        """Go on under this charge."""
-        self.charge = charge
-        self.unit = 0 if charge.rule.unit == "usd" else 1  # of a Cost
-
-    def turn(self, now_ns: int) -> None:
-        """Begin another stretch when this one is long enough."""
-        elapsed_ns = now_ns - self.since_ns
-        if elapsed_ns >= _USE_NS:
-            self.last_use = self.use * _USE_NS // elapsed_ns
-            self.last_asks = self.asks * _USE_NS // elapsed_ns
-            self.use = self.asks = 0
-            self.since_ns = now_ns
-
-
-class _Held(Reservation):
-    """A reservation out of slices."""
-
-    slices: list[_Slice]
 
 
 class BudgetQuotas:
@@ -169,10 +69,10 @@ class BudgetQuotas:
     ) -> None:
         self._store, self._gateways, self._clock, self._crossed = store, gateways, clock, crossed
         self._lease_part_ns = int(store.lease_s * 1e9) // _LEASE_PARTS
-        self._hots: dict[str, _Hot] = {}
-        self._held: dict[bytes, _Held] = {}
-        self._slices: dict[_Slice, None] = {}  # those that have not ended
-        self._due: dict[_Slice, None] = {}  # those that are told in a moment
+        self._hots: dict[str, Hot] = {}
+        self._held: dict[bytes, Held] = {}
+        self._slices: dict[Slice, None] = {}  # those that have not ended
+        self._due: dict[Slice, None] = {}  # those that are told in a moment
         self._tells: set[asyncio.Task[None]] = set()
         self.tells = 0  # that were answered
         self.granted = 0
@@ -207,7 +107,7 @@ class BudgetQuotas:
                     enough = False
                     continue
             amount = estimate[hot.unit]
-            if now_ns - hot.since_ns >= _USE_NS:
+            if now_ns - hot.since_ns >= USE_NS:
                 self._turn(hot, now_ns)
             hot.use += amount
             hot.asks += 1
@@ -234,7 +134,7 @@ class BudgetQuotas:
             if one.ahead * 2 < one.aim and one.telling is None and not one.rest:
                 self._tell_soon(one)
         self.granted += 1
-        held = self._held[reservation_id] = _Held(reservation_id, tuple(charges), estimate, unix_ns, slices)
+        held = self._held[reservation_id] = Held(reservation_id, tuple(charges), estimate, unix_ns, slices)
         return held
 
     def settle(self, reservation_id: bytes, fact: Cost = _COSTLESS) -> bool:
@@ -278,7 +178,7 @@ class BudgetQuotas:
                     told = True
         return told
 
-    def _lacking(self, charges: Sequence[Charge], estimate: Cost) -> list[_Hot]:
+    def _lacking(self, charges: Sequence[Charge], estimate: Cost) -> list[Hot]:
         """Accounts without room, by what the store has just told; none when one of them cannot have room anyhow."""
         lacking = []
         for charge in charges:
@@ -324,7 +224,7 @@ class BudgetQuotas:
             tell.cancel()
         await asyncio.gather(*self._tells, return_exceptions=True)
 
-    def _follow(self, charge: Charge, now_ns: int) -> _Hot | None:
+    def _follow(self, charge: Charge, now_ns: int) -> Hot | None:
         """The account under this charge; None: it has gone on to a later bucket."""
         hot = self._hots.get(charge.key)
         if hot is None:
@@ -340,7 +240,7 @@ class BudgetQuotas:
             hot.bind(charge)
         return hot
 
-    def _watch(self, charge: Charge, now_ns: int) -> _Hot:
+    def _watch(self, charge: Charge, now_ns: int) -> Hot:
         """Watch an account, and if need be another one no more: the oldest that nothing is held of."""
         for _ in range(_LOOK_AT if len(self._hots) >= _MOST_HOT else 0):
             key = next(iter(self._hots))
@@ -348,15 +248,15 @@ class BudgetQuotas:
             if not old.parts:
                 break
             self._hots[key] = old
-        hot = self._hots[charge.key] = _Hot(charge, now_ns)
+        hot = self._hots[charge.key] = Hot(charge, now_ns)
         return hot
 
-    def _turn(self, hot: _Hot, now_ns: int) -> None:
+    def _turn(self, hot: Hot, now_ns: int) -> None:
         hot.turn(now_ns)
         if hot.slice is not None:
             hot.slice.aim = self._aim(hot, now_ns)
 
-    def _aim(self, hot: _Hot, now_ns: int) -> int:
+    def _aim(self, hot: Hot, now_ns: int) -> int:
         """How much should be ahead; 0: it is not worth while."""
         use, asks = max(hot.last_use, hot.use), max(hot.last_asks, hot.asks)
         if asks < _WORTH or now_ns < hot.rest_until_ns:
@@ -369,7 +269,7 @@ class BudgetQuotas:
         most = left // (_SHARES * self._gateways())
         return min(use, most) if most * asks >= _WORTH * use else 0
 
-    def _lacks(self, hot: _Hot, unix_ns: int, now_ns: int) -> None:
+    def _lacks(self, hot: Hot, unix_ns: int, now_ns: int) -> None:
         """There was not enough for an exchange of this moment."""
         one = hot.slice
         if one is not None and unix_ns >= one.until_ns:
@@ -378,13 +278,13 @@ class BudgetQuotas:
         if one is None:
             aim = self._aim(hot, now_ns) if hot.last_asks >= _WORTH and len(self._slices) < _MOST_SLICES else 0
             if aim and hot.charge.start_ns <= unix_ns < hot.charge.end_ns:
-                one = hot.slice = _Slice(token_hex(16), hot, unix_ns, aim)
+                one = hot.slice = Slice(token_hex(16), hot, unix_ns, aim)
                 self._slices[one] = hot.parts[one] = None
                 self._tell_soon(one)
         elif now_ns >= one.usable_ns or (one.ahead * 2 < one.aim and not one.rest):
             self._tell_soon(one)
 
-    def _tell_soon(self, one: _Slice) -> None:
+    def _tell_soon(self, one: Slice) -> None:
         if one.telling is None and one not in self._due:
             if not self._due:
                 asyncio.get_running_loop().call_soon(self._flush)
@@ -395,13 +295,13 @@ class BudgetQuotas:
         self._due.clear()
         for start in range(0, len(due), _AT_ONCE):
             batch = due[start : start + _AT_ONCE]
-            tell = asyncio.get_running_loop().create_task(self._tell(batch, [_words(one) for one in batch]))
+            tell = asyncio.get_running_loop().create_task(self._tell(batch, [words_of(one) for one in batch]))
             for one in batch:
                 one.telling = tell
             self._tells.add(tell)
             tell.add_done_callback(self._tells.discard)
 
-    async def _tell(self, batch: list[_Slice], words: list[SliceWords]) -> None:
+    async def _tell(self, batch: list[Slice], words: list[SliceWords]) -> None:
         sent_ns, answers = self._clock.monotonic_ns(), []
         try:
             charges = [one.charge for one in batch]
@@ -422,7 +322,7 @@ class BudgetQuotas:
         for one, asked, told in zip(batch, words, answers, strict=False):
             self._hear(one, asked, told, sent_ns)
 
-    def _hear(self, one: _Slice, asked: SliceWords, told: SliceTold, sent_ns: int) -> None:
+    def _hear(self, one: Slice, asked: SliceWords, told: SliceTold, sent_ns: int) -> None:
         for crossing in told.crossings:
             self._crossed(crossing)
         if asked.last or told.code is SliceCode.UNKNOWN:
@@ -436,8 +336,8 @@ class BudgetQuotas:
         else:
             one.dirty = True
 
-    def _hear_of_held(self, one: _Slice, asked: SliceWords, told: SliceTold, sent_ns: int) -> None:
-        one.heard, one.usable_ns = True, sent_ns + _USE_NS
+    def _hear_of_held(self, one: Slice, asked: SliceWords, told: SliceTold, sent_ns: int) -> None:
+        one.heard, one.usable_ns = True, sent_ns + USE_NS
         one.ahead += told.more
         one.held = asked.keep + told.more
         one.rest = told.more < asked.more
@@ -451,30 +351,8 @@ class BudgetQuotas:
         if one.ahead > one.aim:
             one.dirty = True
 
-    def _forget(self, one: _Slice) -> None:
+    def _forget(self, one: Slice) -> None:
         one.ahead = 0
         one.retire()
         self._slices.pop(one, None)
         one.hot.parts.pop(one, None)
-
-
-def _words(one: _Slice) -> SliceWords:
-    """What the store is told of a slice now; from here on no more than that is ahead in it."""
-    one.ahead = min(one.ahead, one.aim)
-    one.version += 1
-    one.dirty = False
-    last = one.may_end()
-    if last:
-        one.retire()
-        one.dirty = False
-    return SliceWords(
-        id=one.id,
-        version=one.version,
-        made=one.made_ns // 1000,
-        total=one.total,
-        keep=one.out + one.ahead,
-        ahead=one.ahead,
-        more=max(0, one.aim - one.ahead),
-        new=not one.heard,
-        last=last,
-    )
