@@ -37,6 +37,7 @@ async def test_all_metrics_of_a_gateway_are_documented_with_their_types(make_eve
             flag_requests=lambda: {("200",): 1.0},
             rollouts_tripped=lambda: {("r", "candidate"): 1.0},
             rollout_mirrors=lambda: {("made",): 1.0},
+            feedback=lambda: {("taken",): 1.0},
         ),
     )
     FleetGauges(dict, SystemClock()).register(sinks.metrics)
@@ -62,12 +63,14 @@ def test_metrics_that_are_registered_anywhere_are_documented():
 
 
 def registered_in(path):
-    """First arguments of calls of `gauge`, `labelled_gauge` and `counter`."""
+    """First arguments of calls of `gauge`, `counter` and their labelled sorts."""
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or not node.args:
             continue
         first = node.args[0]
-        if node.func.attr in {"gauge", "labelled_gauge", "counter"} and isinstance(first, ast.Constant):
+        if node.func.attr in {"gauge", "labelled_gauge", "counter", "labelled_counter"} and isinstance(
+            first, ast.Constant
+        ):
             yield first.value
 
 

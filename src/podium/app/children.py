@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from podium.app.reachable import reachable
 from podium.config import Settings, child_environment
 from podium.engine.catalogue import CATALOGUE
 from podium.engine.supervisor import ChildSpec
 
-__all__ = ["GatewayChild", "children", "gateway_children", "reachable"]
+__all__ = ["GatewayChild", "children", "gateway_children"]
 
 _SLACK_S = 10.0  # for what a process does after its own drain: flush, close, exit
 
@@ -102,12 +103,6 @@ def children(settings: Settings, gateways: list[GatewayChild], engine: str = "")
             variables={"PODIUM_CONTROL_GATEWAYS": asked},
         ),
     ]
-
-
-def reachable(host: str, port: int) -> str:
-    """Where this machine reaches a server that listens on `host`."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - told apart, not listened on
-    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
 
 def _free_ports(count: int) -> list[int]:

@@ -11,8 +11,8 @@ from granian.server.embed import Server
 
 from podium.app.budget_repair import open_shared_standings, register_repair_metrics
 from podium.app.budget_truth_place import budget_truth
-from podium.app.children import reachable
-from podium.app.process import check_free, prepare_data_folder, root_secret, run_until_stopped
+from podium.app.process import check_free, gateway_token, prepare_data_folder, root_secret, run_until_stopped
+from podium.app.reachable import reachable
 from podium.app.rollouts import HttpRolloutGateways
 from podium.app.snapshots import PublishedSnapshots, published_snapshots
 from podium.app.standings import HttpGateways, gateway_addresses
@@ -53,7 +53,8 @@ def run(settings: Settings) -> int:
             _register_gauges(metrics, plane)
             register_repair_metrics(metrics, plane)
             alerts.register(metrics)
-            app = build_admin_app(plane, settings.admin, metrics=metrics.render)
+            token = gateway_token(root_secret(settings))
+            app = build_admin_app(plane, settings.admin, metrics=metrics.render, gateways=token)
             await _serve_http(app, settings, stop)
         return 0
 
@@ -159,6 +160,12 @@ def _register_gauges(metrics: ProcessMetrics, plane: ControlPlane) -> None:
     )
     metrics.gauge(
         "podium_published_revision", "Snapshot published last.", lambda: plane.snapshots.status.revision or None
+    )
+    metrics.labelled_counter(
+        "podium_opinions_total",
+        "Opinions about exchanges, of users and judges, by their kind and what became of them in the ledger.",
+        ("kind", "outcome"),
+        lambda: {kind: float(count) for kind, count in plane.loader.opinions.items()},
     )
     metrics.counter(
         "podium_ledger_events_total", "Exchanges brought into the ledger.", lambda: plane.loader.status.loaded_events

@@ -13,7 +13,9 @@ import msgspec
 
 from podium.app.backends import backends_out
 from podium.app.budget_truth_place import budget_truth
-from podium.app.process import prepare_data_folder, root_secret, run_until_stopped, worker_key
+from podium.app.feedback import ControlAsker
+from podium.app.process import gateway_token, prepare_data_folder, root_secret, run_until_stopped, worker_key
+from podium.app.reachable import reachable
 from podium.app.snapshots import published_snapshots, snapshot_poll_s, told_by_database
 from podium.config import Settings
 from podium.core.clock import Clock, SystemClock
@@ -21,6 +23,7 @@ from podium.core.errors import OperatorError
 from podium.core.trace import Sampler
 from podium.economics.budgets.book import Book
 from podium.gateway.budget_truth import BudgetTruthFollower, OwnBudgets
+from podium.gateway.feedback import FeedbackDesk
 from podium.gateway.flag_reads import FlagReads
 from podium.gateway.fleet import Fleet
 from podium.gateway.flight import Flight
@@ -41,6 +44,7 @@ from podium.upstreams.checks import HealthChecks
 from podium.upstreams.providers import LocalWorkers, Providers
 from podium.upstreams.registered import RegisteredWorkers
 from podium.upstreams.workers import WorkerWatch
+from podium.web.feedback.path import FeedbackPath
 from podium.web.http1.server import HttpServer
 from podium.web.ofrep.paths import OfrepPaths
 from podium.web.openai.surface import OpenAiSurface
@@ -121,10 +125,20 @@ class Gateway:
             source = budget_truth(settings, root, self._database)
             self.truth = BudgetTruthFollower(source, own.book, self._world, clock, alerts)
         pepper = derive_secret(root, "api-keys")
+        self.asker = ControlAsker(_control_address(settings), gateway_token(root))
+        self.desk = FeedbackDesk(
+            self.follower,
+            self.journal,
+            clock,
+            pepper=pepper,
+            requests_per_s=settings.gateway.feedback_requests_per_s,
+            subjects=settings.gateway.limited_subjects,
+            asker=self.asker,
+        )
         self.flight = Flight(
             worlds=self.follower,
             journal=self.journal,
-            sinks=(self.sinks, self.fleet.bursts),
+            sinks=(self.sinks, self.fleet.bursts, self.desk),
             settings=settings.gateway,
             pepper=pepper,
             clock=clock,
@@ -160,6 +174,7 @@ class Gateway:
             clock=clock,
             standings=standings,
             flags=OfrepPaths(reads),
+            feedback=FeedbackPath(self.desk),
         )
         self.server = HttpServer(settings.server, surface)
         self.probe_server = _probe_server(settings.server, self, standings)
@@ -222,6 +237,7 @@ class Gateway:
 
     async def _close(self) -> None:
         self.providers.close()
+        self.asker.close()
         await self.journal.close()
         await self.sinks.close()
         if self._database is not None:
@@ -320,6 +336,11 @@ def _registered_workers(settings: Settings, key: str) -> RegisteredWorkers | Non
     return RegisteredWorkers(address, key, wait_s=settings.engine.load_wait_s) if address else None
 
 
+def _control_address(settings: Settings) -> str:
+    given = settings.gateway.control.rstrip("/")
+    return given or f"http://{reachable(settings.admin.host, settings.admin.port)}"
+
+
 def _worker_urls() -> dict[str, str]:
     text = os.environ.get("PODIUM_WORKERS", "")
     if not text:
@@ -354,6 +375,7 @@ def _register_gauges(metrics: GatewayMetrics, gateway: Gateway, settings: Teleme
             flag_requests=gateway.flight.flag_counts.requests,
             rollouts_tripped=lambda: {(one.rollout, one.arm): 1 for one in gateway.fleet.bursts.tripped()},
             rollout_mirrors=gateway.flight.mirrors.counts,
+            feedback=gateway.desk.counts,
         ),
     )
     FleetGauges(gateway.every_pool, SystemClock(), max_series=settings.metrics_max_series).register(metrics)

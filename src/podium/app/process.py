@@ -13,7 +13,7 @@ from podium.control.bootstrap import ensure_root_secret
 from podium.core.errors import OperatorError
 from podium.identity.keys import derive_secret
 
-__all__ = ["check_free", "prepare_data_folder", "root_secret", "run_until_stopped", "worker_key"]
+__all__ = ["check_free", "gateway_token", "prepare_data_folder", "root_secret", "run_until_stopped", "worker_key"]
 
 
 def run_until_stopped(serve: Callable[[asyncio.Event], Awaitable[int]]) -> int:
@@ -59,6 +59,11 @@ def check_free(host: str, port: int, option: str) -> None:
                 f"Port {port} on {host} cannot be used: {error.strerror}.",
                 hint=f"Stop what uses it, or choose another with {option}.",
             ) from error
+
+
+def gateway_token(root: bytes) -> str:
+    """What a gateway proves itself with when it asks control."""
+    return derive_secret(root, "gateways").hex()
 
 
 def worker_key(root: bytes) -> str:

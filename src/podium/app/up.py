@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from podium.app.children import GatewayChild, children, gateway_children, reachable
+from podium.app.children import GatewayChild, children, gateway_children
 from podium.app.engine import running_engine
 from podium.app.process import check_free, prepare_data_folder, root_secret, run_until_stopped
+from podium.app.reachable import reachable
 from podium.app.screen import Screen
 from podium.config import Settings
 from podium.core.errors import OperatorError

@@ -60,7 +60,8 @@ def create(
         list[str] | None,
         typer.Option(
             "--endpoint",
-            help="chat.completions, completions, embeddings, models, flags, or versions (choosing those of rollouts);"
+            help="chat.completions, completions, embeddings, models, feedback, flags, or versions (choosing those of"
+            " rollouts);"
             " may be repeated; none: all but versions.",
         ),
     ] = None,

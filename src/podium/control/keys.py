@@ -29,7 +29,7 @@ _MAX_GRACE_S = 90 * 86_400.0
 _REVOKE_TRIES = 5
 _MAX_UNIX_S = 253_402_300_800.0  # the year 10000
 
-ENDPOINTS = frozenset({"*", "chat.completions", "completions", "embeddings", "flags", "models", "versions"})
+ENDPOINTS = frozenset({"*", "chat.completions", "completions", "embeddings", "feedback", "flags", "models", "versions"})
 _TIER = r"^[A-Za-z0-9_.-]{0,64}\Z"
 _Pattern = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:/@*-]{1,128}\Z")]
 
@@ -46,8 +46,8 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     endpoints: Annotated[
         tuple[str, ...],
         Meta(
-            description="`chat.completions`, `completions`, `embeddings`, `models`, `flags`, `*` (all of these), or"
-            " `versions`: choosing the version of a model under a rollout, for testers.",
+            description="`chat.completions`, `completions`, `embeddings`, `models`, `feedback`, `flags`, `*` (all of"
+            " these), or `versions`: choosing the version of a model under a rollout, for testers.",
             min_length=1,
         ),
     ] = ("*",)

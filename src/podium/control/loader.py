@@ -5,6 +5,7 @@ of each segment in the same transaction, so that a crash at any time, or two loa
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -112,6 +113,11 @@ class Loader:
             stuck=tuple(sorted(self._stuck)),
             error=self._error,
         )
+
+    @property
+    def opinions(self) -> Mapping[tuple[str, str], int]:
+        """What became of opinions since this process began: see `Ledger.opinions`."""
+        return self._ledger.opinions
 
     @property
     def sources(self) -> tuple[str, ...]:

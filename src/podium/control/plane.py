@@ -12,6 +12,7 @@ from podium.control.budget_repair import BudgetRepair
 from podium.control.budget_spending import LedgerSpending
 from podium.control.budget_truth import BudgetTruths, TruthPublisher
 from podium.control.exchanges import Exchanges
+from podium.control.feedback import KnownExchanges
 from podium.control.flag_report import Flags
 from podium.control.keys import Keys
 from podium.control.leader import Duty, Leader, new_holder, perform
@@ -121,6 +122,7 @@ class ControlPlane:
             batch_events=settings.loader_batch_events,
             poll_s=settings.loader_poll_s,
         )
+        self.known_exchanges = KnownExchanges(ledger, self.clock, lambda: self.loader.status)
         rollouts = Standings(resource_store, changed=self.snapshots.changed)
         loop = None
         if rolling_out is not None:

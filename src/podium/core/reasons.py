@@ -40,6 +40,7 @@ class Reason(StrEnum):
     ENDPOINT_NOT_ALLOWED = "endpoint_not_allowed"
     MODEL_NOT_ALLOWED = "model_not_allowed"
     MODEL_NOT_FOUND = "model_not_found"
+    EXCHANGE_NOT_FOUND = "exchange_not_found"
     ENDPOINT_NOT_SUPPORTED = "endpoint_not_supported"
     REQUESTS_LIMITED = "requests_limited"
     TOKENS_LIMITED = "tokens_limited"

@@ -31,7 +31,7 @@ class KeyEntry(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ("*",)  # `*` matches any run of characters
     endpoints: tuple[str, ...] = (
         "*",
-    )  # chat.completions, completions, embeddings, models, flags, or `*` for these; versions
+    )  # chat.completions, completions, embeddings, models, feedback, flags, or `*` for these; versions
     admin: bool = False  # may use the admin API
     expires_unix_s: float | None = None
     revoked_unix_s: float | None = None

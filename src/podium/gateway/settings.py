@@ -40,6 +40,21 @@ class GatewaySettings:
             "maximum": 100_000,
         },
     )
+    feedback_requests_per_s: int = field(
+        default=20,
+        metadata={
+            "help": "How often each API key may give feedback, in each gateway process.",
+            "minimum": 1,
+            "maximum": 100_000,
+        },
+    )
+    control: str = field(
+        default="",
+        metadata={
+            "help": "Address of the control plane, `http://10.0.0.4:8081`, that is asked which exchanges there are"
+            " when feedback names one that this gateway does not know; empty: the one of this machine."
+        },
+    )
     snapshot_poll_s: float = field(
         default=0.25, metadata={"help": "How often a new snapshot is looked for.", "minimum": 0.01, "maximum": 2.0}
     )

@@ -25,6 +25,7 @@ class GatewayReadings:
     flag_requests: Callable[[], Values] | None = None  # by status
     rollouts_tripped: Callable[[], Values] | None = None  # by rollout and arm
     rollout_mirrors: Callable[[], Values] | None = None  # by outcome
+    feedback: Callable[[], Values] | None = None  # by outcome
 
 
 def register_gateway_gauges(metrics: ProcessMetrics, read: GatewayReadings) -> None:
@@ -69,6 +70,10 @@ def register_gateway_gauges(metrics: ProcessMetrics, read: GatewayReadings) -> N
             "Copies of exchanges for candidates that nobody sees: made, or dropped because too many ran.",
             ("outcome",),
             read.rollout_mirrors,
+        )
+    if read.feedback is not None:
+        metrics.labelled_counter(
+            "podium_feedback_total", "Feedback of users, by how it was answered.", ("outcome",), read.feedback
         )
     if read.workers_up is not None:
         metrics.labelled_gauge(

@@ -9,12 +9,14 @@ import msgspec
 
 from podium.core.budgets import Budget
 from podium.core.clock import Clock, SystemClock
-from podium.core.event import Event, decode_event
+from podium.core.event import Event
 from podium.core.flags import Flag
 from podium.core.limits import LimitPolicy
+from podium.core.records import Opinion, Unknown, decode_record
 from podium.core.resources import BackendSpec, Model, Price, Provider, Tenant, Timeouts, Version
 from podium.core.snapshot import KeyEntry, KeySecret, Snapshot
 from podium.core.trace import Sampler
+from podium.gateway.feedback import ExchangeAsker, FeedbackDesk
 from podium.gateway.flag_reads import FlagReads
 from podium.gateway.fleet import Fleet
 from podium.gateway.flight import Flight
@@ -23,6 +25,7 @@ from podium.gateway.ports import HealthSource
 from podium.gateway.settings import GatewaySettings
 from podium.identity.keys import ApiKey, digest_secret
 from podium.upstreams.providers import LocalWorkers, Providers
+from podium.web.feedback.path import FeedbackPath
 from podium.web.http1.server import HttpServer
 from podium.web.ofrep.paths import OfrepPaths
 from podium.web.openai.surface import OpenAiSurface
@@ -36,17 +39,22 @@ TEST_KEY = ApiKey("testkey00000", "s" * 40)
 
 
 class MemoryJournal:
-    """Keeps events in a list (podium.gateway.ports.Journal). `failure` makes each append fail."""
+    """Keeps events, and opinions, in lists (podium.gateway.ports.Journal). `failure` makes each append fail."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.opinions: list[Opinion] = []
         self.accepting = True
         self.failure: OSError | None = None
 
     def append(self, record: bytes, written: Callable[[OSError | None], None]) -> None:
         """Keep a record, at once."""
         if self.failure is None:
-            self.events.append(decode_event(record))
+            found = decode_record(record)
+            if isinstance(found, Event):
+                self.events.append(found)
+            elif not isinstance(found, Unknown):
+                self.opinions.append(found)
         written(self.failure)
 
 
@@ -88,6 +96,7 @@ class RunningGateway:
     follower: SnapshotFollower
     providers: Providers
     fleet: Fleet
+    desk: FeedbackDesk
 
     @property
     def in_flight(self) -> int:
@@ -173,26 +182,39 @@ async def running_gateway(
     workers: LocalWorkers | None = None,
     clock: Clock | None = None,
     health: HealthSource | None = None,
+    asker: ExchangeAsker | None = None,
 ) -> AsyncIterator[RunningGateway]:
-    """A gateway that serves `snapshot` (None: `gateway_snapshot()`) on a free loopback port."""
+    """A gateway that serves `snapshot` (None: `gateway_snapshot()`) on a free loopback port.
+
+    `asker` knows the exchanges of others; None: nobody does.
+    """
     clock = clock or SystemClock()
     providers = Providers(workers or LocalWorkers({}, ""))
     fleet = Fleet(health)
     follower = SnapshotFollower(_NoSource(), providers, fleet, clock, poll_s=1.0)
     follower.install(snapshot or gateway_snapshot())
     journal, events = MemoryJournal(), _EventList()
+    settings = settings or GatewaySettings()
+    often = settings.feedback_requests_per_s
+    desk = FeedbackDesk(follower, journal, clock, pepper=_PEPPER, requests_per_s=often, subjects=1000, asker=asker)
     flight = Flight(
         worlds=follower,
         journal=journal,
-        sinks=(events, fleet.bursts),
-        settings=settings or GatewaySettings(),
+        sinks=(events, fleet.bursts, desk),
+        settings=settings,
         pepper=_PEPPER,
         clock=clock,
     )
-    settings = settings or GatewaySettings()
     most = settings.flag_requests_per_s
     reads = FlagReads(follower, flight.flag_counts, clock, pepper=_PEPPER, requests_per_s=most, subjects=1000)
-    surface = OpenAiSurface(flight, probes=_AlwaysReady(), sampler=Sampler(0.0), clock=clock, flags=OfrepPaths(reads))
+    surface = OpenAiSurface(
+        flight,
+        probes=_AlwaysReady(),
+        sampler=Sampler(0.0),
+        clock=clock,
+        flags=OfrepPaths(reads),
+        feedback=FeedbackPath(desk),
+    )
     http = HttpServer(replace(server or GatewayServerSettings(), port=0), surface)
     await http.start()
     try:
@@ -207,6 +229,7 @@ async def running_gateway(
             follower=follower,
             providers=providers,
             fleet=fleet,
+            desk=desk,
         )
     finally:
         await http.stop()

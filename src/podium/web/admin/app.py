@@ -16,6 +16,7 @@ from podium.web.admin.auth import author, require_operator
 from podium.web.admin.errors import exception_handlers
 from podium.web.admin.request import AdminRequest
 from podium.web.admin.settings import AdminSettings
+from podium.web.feedback.known import known_handler
 
 __all__ = ["build_admin_app"]
 
@@ -27,11 +28,13 @@ def build_admin_app(
     settings: AdminSettings,
     *,
     metrics: Callable[[], bytes] | None = None,
+    gateways: str | None = None,
     lifespan: Sequence[Callable[[Litestar], AbstractAsyncContextManager[Any]]] = (),
 ) -> Litestar:
     """The application over `plane`.
 
-    `metrics` renders the page of `/metrics`; None: there is none. `lifespan`: what is open while the
+    `metrics` renders the page of `/metrics`; None: there is none. `gateways`: what gateways prove themselves with when
+    they ask which exchanges there are; None: they cannot. `lifespan`: what is open while the
     application runs, e.g. `lambda _: plane`.
     """
 
@@ -55,8 +58,11 @@ def build_admin_app(
         guards=[require_operator],
         security=[_SECURITY],
     )
+    own = [state.metrics_handler(metrics)] if metrics else []
+    if gateways is not None:
+        own.append(known_handler(gateways))
     return Litestar(
-        route_handlers=[guarded, *state.OPEN_HANDLERS, *([state.metrics_handler(metrics)] if metrics else [])],
+        route_handlers=[guarded, *state.OPEN_HANDLERS, *own],
         dependencies={"plane": Provide(provide_plane)},
         exception_handlers=exception_handlers(),
         openapi_config=openapi.config(__version__),

@@ -10,6 +10,7 @@ from podium.core.errors import MethodNotAllowed, NotFound, PodiumError
 from podium.core.exchange import Exchange
 from podium.core.trace import Sampler, parse_trace_context
 from podium.gateway.flight import Flight
+from podium.web.feedback.path import FEEDBACK_PATH, FEEDBACK_ROUTES, FeedbackPath
 from podium.web.http1.message import Message
 from podium.web.ofrep.paths import OFREP_PATH, OFREP_ROUTES, OfrepPaths
 from podium.web.openai.models import list_models, one_model
@@ -32,6 +33,7 @@ ROUTES: tuple[tuple[str, str], ...] = (
     *(("POST", path.decode()) for path in _CALLS),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{id}"),
+    *FEEDBACK_ROUTES,
     *OFREP_ROUTES,
     ("GET", "/healthz"),
     ("GET", "/readyz"),
@@ -51,7 +53,9 @@ class OpenAiSurface:
         clock: Clock,
         standings: StandingsPath | None = None,
         flags: OfrepPaths | None = None,
+        feedback: FeedbackPath | None = None,
     ) -> None:
+        self._feedback = feedback
         self._flags = flags
         self._flight = flight
         self._probes = probe_paths(probes)
@@ -74,6 +78,8 @@ class OpenAiSurface:
             await self._models(message)
         elif (probe := self._probes.get(path)) is not None and method in {b"GET", b"HEAD"}:
             probe(message)
+        elif self._feedback is not None and path == FEEDBACK_PATH:
+            await self._feedback(message)
         elif self._flags is not None and path.startswith(OFREP_PATH):
             await self._flags(message)
         elif self._standings is not None and path.startswith(STANDINGS_PATH):
