@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -16,7 +17,7 @@ __all__ = ["design_digest", "short"]
 _SHORT = 12
 
 
-class _Design(msgspec.Struct, omit_defaults=True):
+class _Design(msgspec.Struct):
     """What decides who gets what, what is measured, and when it ends. Fields are only ever added, with a default."""
 
     model: str
@@ -49,7 +50,22 @@ def design_digest(rollout: Rollout, version: Callable[[str], Version | None]) ->
         experiment=rollout.experiment,
         where=rollout.where,
     )
-    return hashlib.sha256(_encode(design)).hexdigest()
+    return hashlib.sha256(_encode(_plain(design))).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it. What equals its default is left out, said or not; `100` and `100.0` percent are the same."""
+    match value:
+        case msgspec.Struct():
+            fields = msgspec.structs.fields(value)
+            told = ((field.name, getattr(value, field.name), field.default) for field in fields)
+            return {name: _plain(item) for name, item, default in told if item != default}
+        case float() if value.is_integer():
+            return int(value)
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case _:
+            return value
 
 
 def short(digest: str) -> str:

@@ -1,0 +1,359 @@
+"""A report as one HTML file: nothing is loaded from anywhere, light and dark, readable without seeing."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from html import escape
+from typing import NamedTuple
+
+from podium.delivery.analysis.compared import RATES
+from podium.delivery.experiments.design import short
+from podium.delivery.experiments.effects import EffectRow
+from podium.delivery.experiments.report import ExperimentReport, Ratio
+from podium.delivery.experiments.svg import ForestRow, Line, forest, lines
+from podium.delivery.experiments.words import (
+    FINDINGS,
+    bounds_of,
+    bounds_text,
+    dollars,
+    effect_text,
+    measure_text,
+    percent,
+    value_text,
+)
+
+__all__ = ["html_page"]
+
+_STYLE = """
+:root { color-scheme: light dark; --page: #fff; --text: #1c2024; --dim: #5b6470; --grid: #d9dee4; --box: #f4f6f8;
+  --good: #0b6e3b; --bad: #b3261e; --flat: #4a5568; --a0: #0b5cad; --a1: #b45309; --a2: #6b21a8; --a3: #0f766e;
+  --a4: #9d174d; --a5: #3f6212; --loud: #fff1f0; }
+@media (prefers-color-scheme: dark) { :root { --page: #14171a; --text: #e8eaed; --dim: #a3acb8; --grid: #363c44;
+  --box: #1d2126; --good: #5bd694; --bad: #ff8a80; --flat: #b4bdc9; --a0: #7ab8ff; --a1: #fdba74; --a2: #d8b4fe;
+  --a3: #5eead4; --a4: #f9a8d4; --a5: #bef264; --loud: #3a1a18; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 62rem; padding: 1.5rem; background: var(--page); color: var(--text);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; margin: 0 0 .25rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; }
+p.dim, .dim { color: var(--dim); } code { font-size: .9em; overflow-wrap: anywhere; }
+.loud { border-left: .4rem solid var(--bad); background: var(--loud); padding: .75rem 1rem; margin: 1rem 0;
+  font-weight: 600; }
+.box { background: var(--box); padding: .75rem 1rem; margin: 1rem 0; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .92rem; }
+caption { text-align: left; color: var(--dim); padding: .25rem 0; }
+th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--grid); vertical-align: top; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+svg { width: 100%; height: auto; display: block; margin: .5rem 0; }
+svg text { fill: var(--text); font: 13px system-ui, sans-serif; } svg text.tick { fill: var(--dim); font-size: 12px; }
+svg .grid { stroke: var(--grid); } svg .zero { stroke: var(--text); stroke-width: 1.5; }
+svg .interval { stroke: var(--flat); stroke-width: 2; } svg circle { fill: var(--flat); }
+svg .better { stroke: var(--good); } svg circle.better { fill: var(--good); }
+svg .worse { stroke: var(--bad); } svg circle.worse { fill: var(--bad); }
+td.better { color: var(--good); font-weight: 600; } td.worse { color: var(--bad); font-weight: 600; }
+svg .arm0 { stroke: var(--a0); } svg .arm1 { stroke: var(--a1); } svg .arm2 { stroke: var(--a2); }
+svg .arm3 { stroke: var(--a3); } svg .arm4 { stroke: var(--a4); } svg .arm5 { stroke: var(--a5); }
+svg polyline, svg line[class^=arm] { stroke-width: 2; }
+@media print { body { max-width: none; } h2 { break-after: avoid; } svg, tr { break-inside: avoid; } }
+"""
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+class _Cell(NamedTuple):
+    """Of a table; `kind` is a class of the style."""
+
+    text: str
+    kind: str
+
+
+def html_page(report: ExperimentReport) -> str:
+    """The page."""
+    title = f"Experiment {report.name}"
+    parts = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<meta name="color-scheme" content="light dark">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>",
+        f"<h1>{escape(title)}</h1>",
+        *_head(report),
+        *_effects(report),
+        *_course(report),
+        *_arms(report),
+        *_money(report),
+        *_segments(report),
+        *_design(report),
+        "</main></body></html>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _head(report: ExperimentReport) -> Iterator[str]:
+    state = f"{report.phase}{f' ({report.reason})' if report.reason else ''}"
+    yield f"<p>{escape(report.hypothesis)}</p>"
+    yield (
+        f'<p class="dim">Model {escape(report.model)}. From {_moment(report.started_unix_s)} to'
+        f" {_moment(report.until_unix_s)}. State: {escape(state)}."
+        f" Design <code>{escape(short(report.design))}</code>, frozen at the start.</p>"
+    )
+    for warning in report.warnings:
+        yield f'<p class="loud" role="alert">{escape(warning)}</p>'
+    if report.conclusions:
+        yield f'<div class="box">{"".join(f"<p>{escape(told)}</p>" for told in report.conclusions)}</div>'
+
+
+def _effects(report: ExperimentReport) -> Iterator[str]:
+    yield "<h2>Effects</h2>"
+    first = report.arms[0].name if report.arms else ""
+    counts = "sequential: valid however often one looks" if report.decided_by == "sequential" else "fixed horizon"
+    yield (
+        f'<p class="dim">Each arm against {escape(first)}. The intervals that count are {counts}. The level of the'
+        " primary measure is shared out over the arms; others are each looked at by themselves, and of many some are"
+        " wrong.</p>"
+    )
+    relative = [row for row in report.effects if row.scale == "relative"]
+    absolute = [row for row in report.effects if row.scale == "absolute" and row.measure in RATES]
+    yield forest("relative", "Relative effects", _forest(report, relative), lambda value: f"{value * 100:+.3g}%")
+    yield forest("points", "Effects on rates", _forest(report, absolute), lambda value: f"{value * 100:+.3g} points")
+    scores = [row for row in report.effects if row.scale == "absolute" and row.measure not in RATES]
+    yield forest("others", "Effects on other measures", _forest(report, scores), lambda value: f"{value:+.3g}")
+    yield _table(
+        "Effects on all measures",
+        (
+            "measure",
+            "arm",
+            "role",
+            first or "first",
+            "arm's",
+            "effect",
+            "sequential interval",
+            "fixed interval",
+            "finding",
+        ),
+        (
+            (
+                measure_text(row.measure),
+                row.arm,
+                f"{row.role}{', failed' if row.guardrail_failed else ''}",
+                _number(value_text(row.measure, row.reference)),
+                _number(value_text(row.measure, row.value)),
+                _number(effect_text(row, row.effect)),
+                _number(bounds_text(row, row.sequential)),
+                _number(bounds_text(row, row.fixed)),
+                _finding(row),
+            )
+            for row in report.effects
+        ),
+    )
+
+
+def _forest(report: ExperimentReport, rows: Sequence[EffectRow]) -> list[ForestRow]:
+    found = []
+    for row in rows:
+        bounds = bounds_of(row, report.decided_by)
+        if row.effect is None:
+            continue
+        found.append(
+            ForestRow(
+                label=f"{measure_text(row.measure)}: {row.arm}",
+                estimate=row.effect,
+                lower=bounds.lower if bounds is not None else None,
+                upper=bounds.upper if bounds is not None else None,
+                told=f"{effect_text(row, row.effect)} {FINDINGS[row.finding]}",
+                kind=row.finding,
+            )
+        )
+    return found
+
+
+def _course(report: ExperimentReport) -> Iterator[str]:
+    primary = report.experiment.primary
+    names = [arm.name for arm in report.arms]
+    values = [
+        Line(
+            name,
+            tuple(
+                (float(point.unix_s), point.measures[primary])
+                for point in report.timeline
+                if point.arm == name and primary in point.measures
+            ),
+        )
+        for name in names
+    ]
+    shares = [Line(name, tuple(_shares(report, name))) for name in names]
+    drawn = lines("course", f"{measure_text(primary)} over time", values, _axis(primary), _moment)
+    if not drawn:
+        return
+    yield f"<h2>Course</h2><p>{escape(measure_text(primary).capitalize())} of each arm over time.</p>"
+    yield drawn
+    yield "<p>Share of the exchanges.</p>"
+    yield lines("shares", "Share of the exchanges over time", shares, percent, _moment)
+
+
+def _shares(report: ExperimentReport, name: str) -> Iterator[tuple[float, float]]:
+    totals: dict[int, int] = {}
+    mine: dict[int, int] = {}
+    for point in report.timeline:
+        totals[point.unix_s] = totals.get(point.unix_s, 0) + point.exchanges
+        if point.arm == name:
+            mine[point.unix_s] = mine.get(point.unix_s, 0) + point.exchanges
+    for at, total in sorted(totals.items()):
+        if total:
+            yield float(at), mine.get(at, 0) / total
+
+
+def _arms(report: ExperimentReport) -> Iterator[str]:
+    yield "<h2>Arms and sample ratio</h2>"
+    yield _table(
+        f"Planned: {report.experiment.samples:,} exchanges each",
+        ("arm", "version", "exchanges", "planned share", "share now", "state"),
+        (
+            (
+                arm.name,
+                arm.version,
+                _number(f"{arm.exchanges:,}"),
+                _number(percent(arm.planned)),
+                _number("" if arm.share is None else percent(arm.share)),
+                "taken out" if arm.taken_out else "has its sample" if arm.complete else "below its sample",
+            )
+            for arm in report.arms
+        ),
+    )
+    yield f"<p>{escape(_ratio_text(report.ratio))}</p>"
+
+
+def _ratio_text(ratio: Ratio | None) -> str:
+    if ratio is None:
+        return "Sample ratio: not checked, for shares have changed and the last ones are not known any more."
+    told = ", ".join(f"{name} {count:,} of {ratio.expected[name]:,.0f}" for name, count in ratio.counts.items())
+    end = "arms do not have the shares that they should" if ratio.mismatch else "nothing speaks against the split"
+    if not ratio.enough:
+        end = "too few to tell"
+    return (
+        f"Sample ratio (independent exchanges): {told}; p = {ratio.p_value:.3g} once,"
+        f" {ratio.sequential_p_value:.3g} at any number of looks: {end}."
+    )
+
+
+def _money(report: ExperimentReport) -> Iterator[str]:
+    money = report.money
+    yield "<h2>Money</h2>"
+    if money.answers_per_month is None:
+        yield "<p>The model's traffic of now is unknown: months cannot be told.</p>"
+    else:
+        yield f"<p>At the traffic of now, {money.answers_per_month:,.0f} answers a month.</p>"
+    yield _table(
+        "US dollars; months are those in which everybody had the arm",
+        ("arm", "answers", "in the experiment", "a thousand answers", "a month", "difference a month", "interval"),
+        (
+            (
+                arm.arm,
+                _number(f"{arm.answers:,.0f}"),
+                _number(dollars(arm.total_usd)),
+                _number(dollars(arm.per_thousand_usd)),
+                _number(dollars(arm.month_usd)),
+                _number(dollars(arm.difference_month_usd)),
+                _number(
+                    f"{dollars(arm.difference_lower_usd)} to {dollars(arm.difference_upper_usd)}"
+                    if arm.difference_lower_usd is not None
+                    else ""
+                ),
+            )
+            for arm in money.arms
+        ),
+    )
+
+
+def _segments(report: ExperimentReport) -> Iterator[str]:
+    if not report.segments and not report.segments_note:
+        return
+    yield "<h2>Segments</h2>"
+    yield (
+        '<p class="dim">Each segment is looked at by itself: of many, some differ by chance. A segment that stands out'
+        f" is a question for the next experiment. {escape(report.segments_note)}</p>"
+    )
+    primary = [
+        ForestRow(
+            label=f"{segment.kind} {segment.name}: {row.label.rpartition(': ')[2]}",
+            estimate=row.estimate,
+            lower=row.lower,
+            upper=row.upper,
+            told=row.told,
+            kind=row.kind,
+        )
+        for segment in report.segments
+        for row in _forest(report, [one for one in segment.effects if one.role == "primary"])
+    ]
+    points = report.experiment.primary in RATES
+    axis: Callable[[float], str] = lambda value: f"{value * 100:+.3g}{' points' if points else '%'}"  # noqa: E731
+    yield forest("segments", f"{measure_text(report.experiment.primary)} by segment", primary, axis)
+    yield _table(
+        "Primary measure and guardrails by segment",
+        ("segment", "measure", "arm", "samples", "effect", "interval", "finding"),
+        (
+            (
+                f"{segment.kind} {segment.name}",
+                measure_text(row.measure),
+                row.arm,
+                _number(f"{row.samples:,.0f}"),
+                _number(effect_text(row, row.effect)),
+                _number(bounds_text(row, bounds_of(row, report.decided_by))),
+                _finding(row),
+            )
+            for segment in report.segments
+            for row in segment.effects
+        ),
+    )
+
+
+def _design(report: ExperimentReport) -> Iterator[str]:
+    design = report.experiment
+    adaptive = "fixed split"
+    if design.adaptive is not None:
+        adaptive = f"adaptive split, at least {percent(design.adaptive.floor)} each"
+    yield "<h2>Design</h2>"
+    yield _table(
+        "Frozen when it started",
+        ("what", "value"),
+        (
+            ("digest", report.design),
+            ("unchanged since", "yes" if report.design_unchanged else "NO"),
+            ("primary measure", f"{measure_text(design.primary)} ({design.primary})"),
+            ("smallest effect that matters", f"{design.effect:+g}"),
+            ("planned sample", f"{design.samples:,} exchanges an arm"),
+            ("level, power", f"{design.alpha:g}, {design.power:g}"),
+            ("method", design.method),
+            ("stop rule", f"{design.stop.replace('_', ' ')}, at most {design.at_most_s / 86_400:.3g} days"),
+            ("split", adaptive),
+        ),
+    )
+
+
+def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str | _Cell]]) -> str:
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
+    body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption, quote=True)}"><table>'
+        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cell(cell: str | _Cell) -> str:
+    if isinstance(cell, str):
+        return f"<td>{escape(cell)}</td>"
+    return f'<td class="{escape(cell.kind, quote=True)}">{escape(cell.text)}</td>'
+
+
+def _number(text: str) -> _Cell:
+    return _Cell(text, "number")
+
+
+def _finding(row: EffectRow) -> _Cell:
+    return _Cell(FINDINGS[row.finding], row.finding)
+
+
+def _axis(measure: str) -> Callable[[float], str]:
+    return lambda value: value_text(measure, value)
+
+
+def _moment(unix_s: float) -> str:
+    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M}Z"
