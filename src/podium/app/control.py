@@ -98,7 +98,8 @@ async def open_plane(
             rolling_out=RollingOut(
                 lambda lag_s: ExperimentAnalyst(SqlAnalyst(kept, resources, lag_s), kept),
                 await stack.enter_async_context(_rollout_gateways(settings, own_key(pepper).text)),
-                kept,
+                shelf=kept,
+                experiments=kept,
             ),
         )
         await declare_defaults(plane.resources)

@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from podium.control.experiments.views import ExperimentView
 from podium.control.flag_report import FlagEvaluation, FlagReport, FlagState
 from podium.control.ports import UsageRow
 from podium.control.rollouts.views import EvidenceNote, RolloutView
@@ -11,6 +12,8 @@ from podium.control.standings import StandingsReport
 from podium.control.usage import UsageReport
 from podium.core.standings import BudgetStanding, LimitStanding, Standings
 from podium.delivery.analysis.evidence import Bundle
+from podium.delivery.experiments.plan import Plan
+from podium.delivery.experiments.report import ExperimentReport
 from podium.web.admin.exchange_shapes import ExchangeList, ExchangeView
 from podium.web.admin.shapes import ChangeView, Document, KeyView, RevisionView
 
@@ -24,6 +27,9 @@ __all__ = [
     "EvidenceNote",
     "ExchangeList",
     "ExchangeView",
+    "ExperimentList",
+    "ExperimentReport",
+    "ExperimentView",
     "FlagEvaluation",
     "FlagReport",
     "FlagState",
@@ -31,6 +37,7 @@ __all__ = [
     "KeyView",
     "LimitStanding",
     "Outcome",
+    "Plan",
     "ResourceList",
     "RevisionList",
     "RevisionView",
@@ -78,6 +85,12 @@ class EvidenceList(msgspec.Struct, frozen=True, kw_only=True):
     """Evidence of a rollout's decisions, newest first."""
 
     evidence: tuple[EvidenceNote, ...]
+
+
+class ExperimentList(msgspec.Struct, frozen=True, kw_only=True):
+    """Declared experiments, by name."""
+
+    experiments: tuple[ExperimentView, ...]
 
 
 class KeyList(msgspec.Struct, frozen=True, kw_only=True):

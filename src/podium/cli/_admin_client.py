@@ -10,6 +10,7 @@ import msgspec
 from podium.cli import _admin_answers as answers
 from podium.cli._http import open_client, refusal, translated
 from podium.control.documents import yaml_text
+from podium.control.experiments.views import PlanRequest
 from podium.control.keys import Labels, NewKey
 from podium.core.errors import OperatorError
 from podium.core.resources import Kind, Resource
@@ -98,6 +99,22 @@ class AdminClient:
         """`start`, `pause`, ...: where the rollout stands then."""
         return self._call("POST", f"{_rollout(name)}/{command}", answers.RolloutView, query=query)
 
+    def experiments(self) -> answers.ExperimentList:
+        """All experiments."""
+        return self._call("GET", "/experiments", answers.ExperimentList)
+
+    def plan_experiment(self, asked: PlanRequest) -> answers.Plan:
+        """What an experiment takes."""
+        return self._call("POST", "/experiments/plan", answers.Plan, json=asked)
+
+    def experiment_report(self, name: str) -> answers.ExperimentReport:
+        """What an experiment has shown."""
+        return self._call("GET", f"{_experiment(name)}/report", answers.ExperimentReport)
+
+    def move_experiment(self, name: str, command: str, query: dict[str, Any]) -> answers.RolloutView:
+        """`start`, `stop`: where its rollout stands then."""
+        return self._call("POST", f"{_experiment(name)}/{command}", answers.RolloutView, query=query)
+
     def create_key(self, new: NewKey) -> answers.CreatedKey:
         """Create a key."""
         return self._call("POST", "/keys", answers.CreatedKey, json=new)
@@ -183,6 +200,10 @@ def _resource(kind: Kind, name: str) -> str:
 
 def _rollout(name: str) -> str:
     return f"/rollouts/{quote(name, safe=':@')}"
+
+
+def _experiment(name: str) -> str:
+    return f"/experiments/{quote(name, safe=':@')}"
 
 
 def _key(key_id: str) -> str:

@@ -18,6 +18,7 @@ COMMANDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("resources", ("apply", "diff", "get", "delete", "export")),
     ("revisions", ("history", "undo")),
     ("rollout", ("rollout",)),
+    ("experiment", ("experiment",)),
     ("keys", ("keys",)),
     ("usage", ("usage",)),
     ("exchanges", ("exchanges",)),

@@ -12,6 +12,7 @@ from podium.control.budget_repair import BudgetRepair
 from podium.control.budget_spending import LedgerSpending
 from podium.control.budget_truth import BudgetTruths, TruthPublisher
 from podium.control.exchanges import Exchanges
+from podium.control.experiments.use import Experiments, ExperimentStore
 from podium.control.feedback import KnownExchanges
 from podium.control.flag_report import Flags
 from podium.control.keys import Keys
@@ -73,6 +74,7 @@ class RollingOut:
     analyst: Callable[[Callable[[], float]], Analyst]
     gateways: RolloutGateways
     shelf: EvidenceShelf | None = None
+    experiments: ExperimentStore | None = None
 
 
 class ControlPlane:
@@ -139,6 +141,14 @@ class ControlPlane:
             self.clock,
             verdict=loop.verdict if loop is not None else lambda _: None,
             shelf=rolling_out.shelf if rolling_out is not None else None,
+        )
+        self.experiments = Experiments(
+            self.rollouts,
+            rollouts,
+            resource_store,
+            ledger,
+            self.clock,
+            store=rolling_out.experiments if rolling_out is not None else None,
         )
         self.standings = StandingsUse(key_store, resource_store, ledger, self.clock, gateways=gateways, shared=shared)
         self.flags = Flags(resource_store, self.clock, gateways=gateways)

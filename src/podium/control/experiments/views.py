@@ -13,37 +13,45 @@ from podium.delivery.analysis.observed import ArmSeen
 
 __all__ = ["ExperimentView", "PlanRequest", "experiment_view"]
 
+_Text = Annotated[str, Meta(max_length=128)]
+_Positive = Annotated[float, Meta(gt=0, le=1e18)]
+_Weights = Annotated[tuple[Annotated[float, Meta(gt=0, le=10_000)], ...], Meta(max_length=16)]
+
 
 class PlanRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to be planned: a declared experiment, or a measure of a model. What is said goes before the design."""
 
-    experiment: Annotated[str | None, Meta(description="Name of a declared experiment.", max_length=128)] = None
-    model: Annotated[str | None, Meta(description="Name of a Model, or any name.", max_length=128)] = None
+    experiment: Annotated[_Text | None, Meta(description="Name of a declared experiment.")] = None
+    model: Annotated[_Text | None, Meta(description="Name of a Model, or any name.")] = None
     measure: MetricName | None = None
     effect: Annotated[
         float | None,
         Meta(description="The smallest that matters: a share (-0.1: a tenth less); of rates and scores a difference."),
     ] = None
     samples: Annotated[
-        int | None, Meta(description="Exchanges of the smallest arm: what can be seen in them?", ge=1, le=10**12)
+        Annotated[int, Meta(ge=1, le=10**12)] | None,
+        Meta(description="Exchanges of the smallest arm: what can be seen in them?"),
     ] = None
-    days: Annotated[float | None, Meta(description="What can be seen in so many?", gt=0, le=3660)] = None
+    days: Annotated[Annotated[float, Meta(gt=0, le=3660)] | None, Meta(description="What can be seen in so many?")] = (
+        None
+    )
     base: Annotated[float | None, Meta(description="The measure now; null: from the model's last week.")] = None
     deviation: Annotated[
-        float | None, Meta(description="Standard deviation of an exchange's, with `base`; rates need none.", gt=0)
+        _Positive | None, Meta(description="Standard deviation of an exchange's, with `base`; rates need none.")
     ] = None
     design_effect: Annotated[
         float, Meta(description="With `base`: variance over that of independent exchanges.", ge=1, le=1e6)
     ] = 1.0
-    alpha: Annotated[float | None, Meta(description="null: 0.05.", gt=0, lt=0.5)] = None
-    power: Annotated[float | None, Meta(description="null: 0.8.", gt=0.5, lt=1)] = None
+    alpha: Annotated[Annotated[float, Meta(gt=0, lt=0.5)] | None, Meta(description="null: 0.05.")] = None
+    power: Annotated[Annotated[float, Meta(gt=0.5, lt=1)] | None, Meta(description="null: 0.8.")] = None
     weights: Annotated[
-        tuple[Annotated[float, Meta(gt=0, le=10_000)], ...] | None,
-        Meta(description="Of the arms, the first what others are compared to; null: two alike.", max_length=16),
+        _Weights | None, Meta(description="Of the arms, the first what others are compared to; null: two alike.")
     ] = None
-    share: Annotated[float | None, Meta(description="Of the traffic, that takes part; null: all.", gt=0, le=1)] = None
+    share: Annotated[
+        Annotated[float, Meta(gt=0, le=1)] | None, Meta(description="Of the traffic, that takes part; null: all.")
+    ] = None
     exchanges_per_day: Annotated[
-        float | None, Meta(description="Of the model; null: from its last week.", ge=0, le=1e12)
+        Annotated[float, Meta(ge=0, le=1e12)] | None, Meta(description="Of the model; null: from its last week.")
     ] = None
 
 

@@ -3,20 +3,22 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import BigInteger, Double, Select, Text, and_, func, literal, select, union_all
+from sqlalchemy import BigInteger, Double, Select, Text, and_, delete, func, literal, select, union_all
 
 from podium.core.event import Event
 from podium.core.rollouts import Progress, Rollout
 from podium.delivery.analysis.observed import ArmSeen, Cell, Observed, run_us, shares_of
 from podium.delivery.analysis.tally import COUNTS
 from podium.delivery.experiments.evening import Factors, even_factors
+from podium.delivery.experiments.tenants import MOST_TENANTS, OTHERS, TenantCell, observed_by_tenant
 from podium.store.sql.rollout_store import SqlRolloutStore
-from podium.store.sql.rollout_tables import SUM_COLUMNS, rollout_arms, rollout_cells
+from podium.store.sql.rollout_tables import SUM_COLUMNS, rollout_arms, rollout_cells, rollout_tenants
 from podium.store.sql.rows import event_of
 from podium.store.sql.tables import exchanges
 
 __all__ = ["SqlExperimentStore"]
 
+_OTHERS = "(all others)"  # what no tenant is called
 _MOST_SCANNED = 200_000  # of the ledger's newest exchanges, of all models
 _MOST_RECENT = 20_000  # of the model's: some ten thousand say what a level and a variance are
 
@@ -71,6 +73,39 @@ class SqlExperimentStore(SqlRolloutStore):
         async with self._database.read() as connection:
             rows = await connection.execute(_weighed(name, factors))
             return tuple(Cell(row[0], row[1], row[2], tuple(row[3:])) for row in rows)
+
+    async def tenants(
+        self, name: str, rollout: Rollout, progress: Progress
+    ) -> tuple[dict[str, dict[str, Observed]], str]:
+        """What was seen of each tenant, by arm what it is compared by; and what is missing there, in a sentence."""
+        seen = await self.arms_seen(name, progress)
+        arms = [arm.name for arm in rollout.arms]
+        factors: dict[str, Factors] = {arm: {(one.name, one.span_us): 1.0 for one in seen} for arm in arms}
+        if rollout.experiment is not None and rollout.experiment.adaptive is not None:
+            factors = {arm: even_factors(seen, {arms[0], arm}) for arm in arms[1:]}
+        of = rollout_tenants.c
+        keys = (of.span_us, of.arm, of.tenant, of.cluster)
+        statement = select(*keys, *(of[column] for column in SUM_COLUMNS)).where(
+            of.rollout == name, of.span_us >= run_us(progress), of.span_us > 0
+        )
+        async with self._database.read() as connection:
+            rows = await connection.execute(statement)
+            found = [TenantCell(row[0], row[1], row[2], row[3], tuple(row[4:])) for row in rows]
+        by_tenant = observed_by_tenant(found, arms, factors)
+        if OTHERS not in by_tenant:
+            return by_tenant, ""
+        by_tenant[_OTHERS] = by_tenant.pop(OTHERS)
+        return by_tenant, f"Tenants beyond the first {MOST_TENANTS} are counted together: {_OTHERS}."
+
+    async def forget_sums(self, name: str, before_us: int) -> None:
+        """Remove the sums of spans that began before this; evidence and opinions stay."""
+        await super().forget_sums(name, before_us)
+        of = rollout_tenants.c
+        mine = of.rollout == name
+        async with self._database.write() as connection:
+            old = (of.span_us > 0) & (of.span_us < before_us)
+            if (await connection.execute(delete(rollout_tenants).where(mine, old))).rowcount:
+                await connection.execute(delete(rollout_tenants).where(mine, of.span_us == 0))  # and whom it listed
 
     async def recent(self, models: Collection[str], since_unix_s: float) -> tuple[Event, ...]:
         """The newest exchanges that began since then and asked for one of these names; a bounded number."""

@@ -14,20 +14,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from podium.core.event import Event
 from podium.delivery.analysis.measures import is_analysed
-from podium.delivery.analysis.tally import COUNTS, Tally, span_of, span_us
+from podium.delivery.analysis.tally import COUNTS, WIDTH, Tally, span_of, span_us
+from podium.delivery.experiments.tenants import TenantTally
 from podium.store.sql.rollout_tables import (
     SUM_COLUMNS,
     rollout_arms,
     rollout_cells,
     rollout_minutes,
+    rollout_tenants,
     rollout_times,
 )
 from podium.store.sql.tables import resources
 
-__all__ = ["Spans", "add_tally", "add_to_rollouts", "fits", "spans_of"]
+__all__ = ["Spans", "add_tally", "add_tenants", "add_to_rollouts", "fits", "spans_of", "tenant_tally"]
 
 
 _LATEST_NS = 2**62
+_TENANTS_SPAN = 0
 
 
 class _Progress(msgspec.Struct):
@@ -35,6 +38,7 @@ class _Progress(msgspec.Struct):
 
     step: int = 0
     step_unix_s: float = 0.0
+    design: str = ""
 
 
 _decode_progress = msgspec.json.Decoder(_Progress).decode
@@ -45,6 +49,7 @@ class Spans(msgspec.Struct, frozen=True):
 
     starts_us: tuple[int, ...]
     steps: Mapping[int, int]
+    experiment: bool = False  # its exchanges are counted by tenant, too
 
 
 async def add_to_rollouts(connection: AsyncConnection, events: Iterable[Event]) -> None:
@@ -56,12 +61,15 @@ async def add_to_rollouts(connection: AsyncConnection, events: Iterable[Event]) 
     if not compared:
         return
     spans = await spans_of(connection, {event.rollout for event in compared})
-    tally = Tally()
+    tally, tenants = Tally(), await tenant_tally(connection, spans)
     for event in compared:
         span = span_of(event.started_unix_ns, spans[event.rollout].starts_us)
         if span is not None:
             tally.add(event, span)
+            if spans[event.rollout].experiment:
+                tenants.add(event, span)
     await add_tally(connection, tally, spans)
+    await add_tenants(connection, tenants)
 
 
 def fits(event: Event) -> bool:
@@ -75,14 +83,20 @@ async def spans_of(connection: AsyncConnection, rollouts: set[str]) -> dict[str,
     of = rollout_arms.c
     found = await connection.execute(select(of.rollout, of.span_us, of.step).where(of.rollout.in_(rollouts)))
     steps: dict[str, dict[int, int]] = {rollout: {} for rollout in rollouts}
+    experiments = set()
     for rollout, span, step in found:
         steps[rollout][span] = step
     declared = (resources.c.kind == "Progress") & resources.c.name.in_(rollouts)
     for name, spec in await connection.execute(select(resources.c.name, resources.c.spec).where(declared)):
         progress = _progress(spec)
+        if progress.design:
+            experiments.add(name)
         if progress.step_unix_s > 0:
             steps[name][span_us(progress.step_unix_s)] = progress.step
-    return {rollout: Spans(tuple(sorted(known)), known) for rollout, known in steps.items()}
+    return {
+        rollout: Spans(tuple(sorted(known)), known, experiment=rollout in experiments)
+        for rollout, known in steps.items()
+    }
 
 
 def _progress(spec: str) -> _Progress:
@@ -106,6 +120,25 @@ async def add_tally(connection: AsyncConnection, tally: Tally, spans: Mapping[st
         ],
     )
     await _put(connection, rollout_times, [(*key, count) for key, count in sorted(tally.times.items())])
+
+
+async def tenant_tally(connection: AsyncConnection, spans: Mapping[str, Spans]) -> TenantTally:
+    """Of the tenants that experiments among these count by themselves."""
+    experiments = [rollout for rollout, of_rollout in spans.items() if of_rollout.experiment]
+    known: dict[str, set[str]] = {}
+    if experiments:
+        of = rollout_tenants.c
+        listed = select(of.rollout, of.tenant).where(of.rollout.in_(experiments), of.span_us == _TENANTS_SPAN)
+        for rollout, tenant in await connection.execute(listed):
+            known.setdefault(rollout, set()).add(tenant)
+    return TenantTally(known)
+
+
+async def add_tenants(connection: AsyncConnection, tally: TenantTally) -> None:
+    """Add a batch's sums by tenant to those that are stored, and list the tenants that are new."""
+    nothing = (0.0,) * WIDTH
+    new = [(rollout, _TENANTS_SPAN, "", tenant, 0, *nothing) for rollout, tenant in sorted(tally.new)]
+    await _put(connection, rollout_tenants, [*new, *((*key, *row) for key, row in sorted(tally.cells.items()))])
 
 
 def _upsert(table: Table, *, sqlite: bool) -> str:
@@ -132,11 +165,12 @@ def _upsert(table: Table, *, sqlite: bool) -> str:
     return f"{start} SELECT * FROM unnest({', '.join(arrays)}) {end}"  # noqa: S608 - names of ours
 
 
-_TABLES = (rollout_cells, rollout_minutes, rollout_arms, rollout_times)
+_TABLES = (rollout_cells, rollout_minutes, rollout_arms, rollout_times, rollout_tenants)
 _SQLITE = {table.name: _upsert(table, sqlite=True) for table in _TABLES}
 _POSTGRES = {table.name: _upsert(table, sqlite=False) for table in _TABLES}
 assert tuple(rollout_arms.columns.keys())[-len(COUNTS) :] == COUNTS
 assert tuple(rollout_cells.columns.keys())[5:] == SUM_COLUMNS
+assert tuple(rollout_tenants.columns.keys())[5:] == SUM_COLUMNS
 
 
 async def _put(connection: AsyncConnection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "rollout_arms",
     "rollout_cells",
     "rollout_minutes",
+    "rollout_tenants",
     "rollout_times",
 ]
 
@@ -45,6 +46,17 @@ rollout_cells = Table(
     metadata,
     *_span(),
     Column("backend", Text, primary_key=True),
+    Column("cluster", BigInteger, primary_key=True, autoincrement=False),
+    *_sums(),
+    **_ROOM,
+)
+
+# Of experiments only. Span 0 lists the tenants that are counted by themselves.
+rollout_tenants = Table(
+    "rollout_tenants",
+    metadata,
+    *_span(),
+    Column("tenant", Text, primary_key=True),
     Column("cluster", BigInteger, primary_key=True, autoincrement=False),
     *_sums(),
     **_ROOM,

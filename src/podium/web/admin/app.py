@@ -11,7 +11,19 @@ from litestar.openapi.spec import SecurityRequirement
 
 from podium import __version__
 from podium.control.plane import ControlPlane
-from podium.web.admin import exchanges, flags, keys, openapi, resources, revisions, rollouts, standings, state, usage
+from podium.web.admin import (
+    exchanges,
+    experiments,
+    flags,
+    keys,
+    openapi,
+    resources,
+    revisions,
+    rollouts,
+    standings,
+    state,
+    usage,
+)
 from podium.web.admin.auth import author, require_operator
 from podium.web.admin.errors import exception_handlers
 from podium.web.admin.request import AdminRequest
@@ -47,6 +59,7 @@ def build_admin_app(
             *resources.HANDLERS,
             *revisions.HANDLERS,
             *rollouts.HANDLERS,
+            *experiments.HANDLERS,
             *keys.HANDLERS,
             *usage.HANDLERS,
             *exchanges.HANDLERS,

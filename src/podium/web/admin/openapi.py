@@ -78,6 +78,7 @@ def config(version: str) -> OpenAPIConfig:
             Tag("resources", "What is declared: tenants, providers, versions, models, limits, prices."),
             Tag("revisions", "Who changed what, when, and the way back."),
             Tag("rollouts", "New versions on their way to users, and back."),
+            Tag("experiments", "Versions compared with real users."),
             Tag("keys", "API keys."),
             Tag("usage", "Sums over finished exchanges."),
             Tag("exchanges", "Finished exchanges, one by one."),

@@ -1,0 +1,116 @@
+"""`/experiments`: planned, started, reported, stopped."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import Response, get, post
+from litestar.params import FromPath, JSONBody, QueryParameter
+from msgspec import Meta
+
+from podium.control.experiments.views import ExperimentView, PlanRequest
+from podium.control.rollouts.views import RolloutView
+from podium.delivery.experiments.page import html_page
+from podium.delivery.experiments.plan import Plan
+from podium.delivery.experiments.report import ExperimentReport
+from podium.web.admin.injected import Author, Plane
+from podium.web.admin.openapi import errors
+from podium.web.admin.rollouts import Message, Seen
+
+__all__ = ["HANDLERS", "ExperimentList"]
+
+_HTML = "text/html; charset=utf-8"
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+
+class ExperimentList(msgspec.Struct, frozen=True, kw_only=True):
+    """Declared experiments, by name."""
+
+    experiments: Annotated[tuple[ExperimentView, ...], Meta(description="Those that never began, too.")]
+
+
+@get("/experiments", operation_id="listExperiments", tags=["experiments"], responses=errors())
+async def list_experiments(plane: Plane) -> ExperimentList:
+    """List the declared experiments and where they stand."""
+    return ExperimentList(experiments=await plane.experiments.all())
+
+
+@post(
+    "/experiments/plan",
+    operation_id="planExperiment",
+    tags=["experiments"],
+    status_code=200,
+    responses=errors(404),
+)
+async def plan_experiment(plane: Plane, data: JSONBody[PlanRequest]) -> Plan:
+    """Tell how many exchanges and days an experiment takes, or which effect it can show in so many."""
+    return await plane.experiments.plan(data)
+
+
+@get(
+    "/experiments/{name:str}/report",
+    operation_id="getExperimentReport",
+    tags=["experiments"],
+    responses=errors(404, 409),
+)
+async def get_experiment_report(plane: Plane, name: FromPath[str]) -> ExperimentReport:
+    """Report an experiment; its effects, sample ratio, money and segments, and what must not be believed."""
+    return await plane.experiments.report(name)
+
+
+@get(
+    "/experiments/{name:str}/report.html",
+    operation_id="getExperimentReportPage",
+    tags=["experiments"],
+    media_type=_HTML,
+    responses=errors(404, 409),
+)
+async def get_experiment_report_page(plane: Plane, name: FromPath[str]) -> Response[str]:
+    """Report an experiment as one HTML page; it loads nothing from anywhere."""
+    page = html_page(await plane.experiments.report(name))
+    return Response(page, media_type=_HTML, headers={"content-security-policy": _POLICY})
+
+
+@post(
+    "/experiments/{name:str}/start",
+    operation_id="startExperiment",
+    tags=["experiments"],
+    status_code=200,
+    responses=errors(404, 409),
+)
+async def start_experiment(
+    plane: Plane, author: Author, name: FromPath[str], message: Message = "", seen: Seen = None
+) -> RolloutView:
+    """Start it; its design is frozen from here on."""
+    return await plane.experiments.start(name, author=author, message=message, seen=seen)
+
+
+@post(
+    "/experiments/{name:str}/stop",
+    operation_id="stopExperiment",
+    tags=["experiments"],
+    status_code=200,
+    responses=errors(404, 409),
+)
+async def stop_experiment(
+    plane: Plane,
+    *,
+    author: Author,
+    name: FromPath[str],
+    message: Message = "",
+    seen: Seen = None,
+    winner: Annotated[
+        str, QueryParameter(description="The arm whose version the model gets; empty: as before.", max_length=128)
+    ] = "",
+) -> RolloutView:
+    """End it; with a winner, whose version serves everybody from then on, or without."""
+    return await plane.experiments.stop(name, author=author, message=message, seen=seen, winner=winner)
+
+
+HANDLERS = [
+    list_experiments,
+    plan_experiment,
+    get_experiment_report,
+    get_experiment_report_page,
+    start_experiment,
+    stop_experiment,
+]
