@@ -28,7 +28,7 @@ from redis.exceptions import ResponseError
 
 from podium.store.redis.errors import StoreUnavailable
 from podium.store.redis.limits import RedisGrant, RedisLimiter
-from podium.traffic.limiting.buckets import MEASURES, NOTHING, Bucket, Charge, Refusal
+from podium.traffic.limiting.buckets import MEASURES, NOTHING, Bucket, Charge, Refusal, Standing
 from podium.traffic.limiting.limiter import Grant
 
 __all__ = ["KEEP_S", "USE_S", "QuotaGrant", "Quotas"]
@@ -42,6 +42,7 @@ _SHARES = 16  # of a bucket, which all slices together are at most one of
 _PLACE_SHARES = 4
 _WORTH = 4  # exchanges that a slice must be good for
 _MOST_HOT = 10_000  # buckets whose use is watched
+_MOST_READY = 10_000
 _MOST_SLICES = 5_000  # that have not ended, and lent places that wait
 _SPARE_PLACES = 4  # ahead of as many as were lent at once lately
 _CONCURRENCY = MEASURES.index("concurrency")
@@ -69,16 +70,20 @@ class _Hot:
     __slots__ = (
         "asks",
         "bucket",
+        "forgotten",
         "idle",
         "last_asks",
         "last_peak",
         "last_use",
         "lent",
+        "low",
+        "most",
         "peak",
+        "places",
         "refilling",
         "rest_until_ns",
-        "since_ns",
         "slices",
+        "turn_ns",
         "use",
         "what",
     )
@@ -86,55 +91,59 @@ class _Hot:
     def __init__(self, bucket: Bucket, now_ns: int) -> None:
         self.bucket = bucket
         self.what = MEASURES.index(bucket.what)
-        self.since_ns = now_ns
-        self.use = self.asks = 0  # since then
+        self.places = self.what == _CONCURRENCY
+        self.forgotten = False
+        self.turn_ns = now_ns + _USE_NS
+        self.use = self.asks = 0  # since USE_S before that
         self.last_use = self.last_asks = 0  # in USE_S before
         self.slices: list[_Slice] = []  # oldest first
         self.idle: list[tuple[RedisGrant, int]] = []  # places that wait for an exchange, and since when
         self.lent = self.peak = self.last_peak = 0  # places that exchanges have: now, and at most in both stretches
+        self.most = 0  # that should be at hand; 0: it is not worth while
+        self.low = -1  # with more in the newest slice nothing has to be taken
         self.refilling = False
         self.rest_until_ns = 0
 
-    def note(self, amount: int, now_ns: int) -> None:
-        """An exchange needs so much."""
-        elapsed_ns = now_ns - self.since_ns
-        if elapsed_ns >= _USE_NS:
-            self.last_use = self.use * _USE_NS // elapsed_ns
-            self.last_asks = self.asks * _USE_NS // elapsed_ns
-            self.use = self.asks = 0
-            self.last_peak, self.peak = self.peak, self.lent
-            self.since_ns = now_ns
-        self.use += amount
-        self.asks += 1
+    def turn(self, now_ns: int, gateways: int) -> None:
+        """Begin another stretch."""
+        elapsed_ns = now_ns - self.turn_ns + _USE_NS
+        self.last_use = self.use * _USE_NS // elapsed_ns
+        self.last_asks = self.asks * _USE_NS // elapsed_ns
+        self.use = self.asks = 0
+        self.last_peak, self.peak = self.peak, self.lent
+        self.turn_ns = now_ns + _USE_NS
+        self.share(gateways)
 
-    def slice_for(self, amount: int, now_ns: int) -> _Slice | None:
-        """One that has as much."""
-        for one in self.slices:
-            if one.left >= amount and now_ns < one.until_ns:
-                return one
-        return None
+    def share(self, gateways: int) -> None:
+        """Find out how much should be at hand."""
+        self.most, most = 0, self.bucket.at_once // (_SHARES * gateways)
+        if self.last_asks >= _WORTH:
+            if self.places:
+                self.most = self.bucket.amount // (_PLACE_SHARES * gateways)
+            elif most * self.last_asks >= _WORTH * self.last_use:
+                self.most = min(self.last_use, most)
+        self.low = self.most // 2 if self.most else -1
 
     def has(self, now_ns: int) -> int:
         """What is at hand."""
-        if self.what == _CONCURRENCY:
+        if self.places:
             return len(self.idle)
-        return sum(one.left for one in self.slices if now_ns < one.until_ns)
+        return sum([one.left for one in self.slices if now_ns < one.until_ns])
 
-    def wanted(self, gateways: int) -> int:
-        """How much should be at hand; 0: it is not worth while."""
-        if self.last_asks < _WORTH:
-            return 0
-        if self.what == _CONCURRENCY:
-            lately = max(self.last_peak, self.peak) + _SPARE_PLACES
-            return max(0, min(lately - self.lent, self.bucket.amount // (_PLACE_SHARES * gateways)))
-        most = self.bucket.at_once // (_SHARES * gateways)
-        return min(self.last_use, most) if most * self.last_asks >= _WORTH * self.last_use else 0
+    def wanted(self) -> int:
+        """How much should be at hand now."""
+        if not self.places:
+            return self.most
+        lately = self.last_peak if self.last_peak > self.peak else self.peak  # noqa: FURB136 - a call takes longer
+        spare = lately + _SPARE_PLACES - self.lent
+        return spare if spare < self.most else self.most  # noqa: FURB136 - likewise
 
 
 class QuotaGrant(Grant, eq=False, kw_only=True):
     """A grant out of slices and lent places."""
 
     asked: tuple[Bucket, ...]
+    hots: tuple[_Hot, ...]
     parts: list[_Slice | RedisGrant]
 
     @property
@@ -146,7 +155,8 @@ class QuotaGrant(Grant, eq=False, kw_only=True):
 class Quotas:
     """What one gateway has taken ahead. `keep` has to be called every KEEP_S as long as `busy`.
 
-    `begin` and `end` are told of the store's grants whose leases have to be renewed, `put_end` of those that end.
+    `begin` and `end` are told of the store's grants whose leases have to be renewed, `put_end` of those that end, and
+    `told` how buckets stand in the store.
     """
 
     def __init__(
@@ -157,10 +167,12 @@ class Quotas:
         begin: Callable[[RedisGrant], None],
         end: Callable[[RedisGrant], None],
         put_end: Callable[[tuple[RedisGrant, Charge]], None],
+        told: Callable[[tuple[Standing, ...], int], None],
     ) -> None:
         self._limiter, self._gateways = limiter, gateways
-        self._begin, self._end, self._put_end = begin, end, put_end
-        self._hot: OrderedDict[str, _Hot] = OrderedDict()
+        self._begin, self._end, self._put_end, self._told = begin, end, put_end, told
+        self._hot: OrderedDict[str, _Hot] = OrderedDict()  # used longest ago first, as seen in each stretch
+        self._ready: dict[int, tuple[Sequence[Bucket], tuple[_Hot, ...]]] = {}  # by the identity of the buckets
         self._leasing: dict[_Hot, None] = {}  # those that have something
         self._untold: dict[_Slice, None] = {}  # closed, and the store has to be told what they came to
         self._open = 0  # slices that have not ended, and lent places that wait
@@ -174,60 +186,92 @@ class Quotas:
         return bool(self._leasing or self._untold or self._refills)
 
     def acquire(self, buckets: Sequence[Bucket], charge: Charge, now_ns: int) -> QuotaGrant | None:
-        """A grant when there is enough of all buckets at hand; None: the store has to be asked. It never refuses."""
-        found = [self._find(bucket, charge, now_ns) for bucket in buckets]
-        grant = None
-        if all([enough for _, _, enough in found]):  # noqa: C419 - quicker than a generator
-            self.granted += 1
-            parts = [self._use(hot, one, charge[hot.what]) for hot, one, _ in found]
-            grant = QuotaGrant([], charge, 0, now_ns, asked=tuple(buckets), parts=parts)
-        else:
-            self.missed += 1
-        for hot, one, _ in found:
-            if hot.last_asks < _WORTH or hot.refilling or now_ns < hot.rest_until_ns:
-                continue
-            if one is None or one.left * 2 <= hot.last_use:  # else it is surely not low, and this is quicker
-                self._refill_if_low(hot, now_ns)
-        return grant
+        """A grant when there is enough of all buckets at hand; None: the store has to be asked. It never refuses.
 
-    def _find(self, bucket: Bucket, charge: Charge, now_ns: int) -> tuple[_Hot, _Slice | None, bool]:
-        """What is known of a bucket, a slice of it that has enough, and whether there is enough."""
-        hot = self._hot.get(bucket.key)
-        if hot is None:
-            hot = self._watch(bucket, now_ns)
-        else:
-            self._hot.move_to_end(bucket.key)
+        Quickest when the same tuple of buckets comes again.
+        """
+        ready = self._ready.get(id(buckets))
+        hots = ready[1] if ready is not None and ready[0] is buckets else self._find(buckets, now_ns)
+        found: list[_Slice | None] = []
+        enough = True
+        for hot in hots:
+            amount = charge[hot.what]
+            if now_ns >= hot.turn_ns:
+                hot.turn(now_ns, self._gateways())
+                if not hot.forgotten:
+                    self._hot.move_to_end(hot.bucket.key)
+            hot.use += amount
+            hot.asks += 1
+            fitting = None
+            if hot.places:
+                enough = enough and amount == 1 and bool(hot.idle)
+            else:
+                for one in hot.slices:
+                    if one.left >= amount and now_ns < one.until_ns:
+                        fitting = one
+                        break
+                else:
+                    enough = False
+            found.append(fitting)
+        if not enough:
+            self.missed += 1
+            for hot in hots:
+                self._refill_if_low(hot, now_ns)
+            return None
+        self.granted += 1
+        parts = self._use(hots, found, charge, now_ns)
+        return QuotaGrant([], charge, 0, now_ns, asked=tuple(buckets), hots=hots, parts=parts)
+
+    def _find(self, buckets: Sequence[Bucket], now_ns: int) -> tuple[_Hot, ...]:
+        """What is known of the buckets, whichever they are bound to."""
+        hots = []
+        for bucket in buckets:
+            hot = self._hot.get(bucket.key) or self._watch(bucket, now_ns)
             if hot.bucket is not bucket:
                 self._bind(hot, bucket)
-        amount = charge[hot.what]
-        hot.note(amount, now_ns)
-        if hot.what == _CONCURRENCY:
-            return hot, None, bool(hot.idle) and amount == 1
-        one = hot.slice_for(amount, now_ns)
-        return hot, one, one is not None
+            hots.append(hot)
+        if type(buckets) is tuple and not any([hot.forgotten for hot in hots]):  # noqa: C419 - quicker
+            if len(self._ready) >= _MOST_READY:
+                self._ready.clear()
+            self._ready[id(buckets)] = buckets, tuple(hots)
+        return tuple(hots)
 
-    def _use(self, hot: _Hot, one: _Slice | None, amount: int) -> _Slice | RedisGrant:
-        if one is None:
-            self._open -= 1
-            hot.lent += 1
-            hot.peak = max(hot.peak, hot.lent)
-            return hot.idle.pop()[0]
-        one.left -= amount
-        one.used += amount
-        one.running += 1
-        return one
+    def _use(
+        self, hots: Sequence[_Hot], found: Sequence[_Slice | None], charge: Charge, now_ns: int
+    ) -> list[_Slice | RedisGrant]:
+        """Use what was found, and have more taken where little is left."""
+        parts: list[_Slice | RedisGrant] = []
+        for hot, one in zip(hots, found, strict=True):
+            if one is None:
+                self._open -= 1
+                lent = hot.lent = hot.lent + 1
+                if lent > hot.peak:  # noqa: PLR1730 - a call of `max` takes four times as long
+                    hot.peak = lent
+                parts.append(hot.idle.pop()[0])
+                low = len(hot.idle) * 2 <= hot.wanted()
+            else:
+                amount = charge[hot.what]
+                one.left -= amount
+                one.used += amount
+                one.running += 1
+                parts.append(one)
+                low = hot.slices[-1].left <= hot.low
+            if low and not hot.refilling:
+                self._refill_if_low(hot, now_ns)
+        return parts
 
     def settle(self, grant: QuotaGrant, facts: Charge, now_ns: int) -> None:
         """End an exchange that took `facts` in truth."""
         if grant.ended:
             return
         grant.ended = True
-        for bucket, part in zip(grant.asked, grant.parts, strict=True):
+        charge = grant.charge
+        for hot, part in zip(grant.hots, grant.parts, strict=True):
             if isinstance(part, RedisGrant):
-                self._put_back(bucket, part, now_ns)
+                self._put_back(hot, part, now_ns)
                 continue
-            what = MEASURES.index(bucket.what)
-            difference = facts[what] - grant.charge[what]
+            what = hot.what
+            difference = facts[what] - charge[what]
             part.running -= 1
             part.used += difference
             if difference > 0:
@@ -269,6 +313,8 @@ class Quotas:
     def _watch(self, bucket: Bucket, now_ns: int) -> _Hot:
         if len(self._hot) >= _MOST_HOT:
             _, old = self._hot.popitem(last=False)
+            old.forgotten = True
+            self._ready.clear()  # some of them may be of this one
             self._close_old(old, now_ns, everything=True)
         hot = self._hot[bucket.key] = _Hot(bucket, now_ns)
         return hot
@@ -278,9 +324,13 @@ class Quotas:
         if bucket.at_once < hot.bucket.at_once:
             self._close_old(hot, 0, everything=True)
         hot.bucket = bucket
+        hot.share(self._gateways())
+        self._ready.clear()  # who comes with the old bucket has to bind it again
 
     def _refill_if_low(self, hot: _Hot, now_ns: int) -> None:
-        wanted, has = hot.wanted(self._gateways()), hot.has(now_ns)
+        if hot.refilling or now_ns < hot.rest_until_ns:
+            return
+        wanted, has = hot.wanted(), hot.has(now_ns)
         if wanted <= 0 or has * 2 > wanted or self._open >= _MOST_SLICES:
             return
         hot.refilling = True
@@ -308,6 +358,7 @@ class Quotas:
         outcome = await self._limiter.acquire((hot.bucket,), charge, now_ns)
         if isinstance(outcome, Refusal):
             return False
+        self._told(outcome.told, now_ns)
         self._begin(outcome)
         self._open += 1
         hot.slices.append(_Slice(outcome, amount, now_ns + _USE_NS))
@@ -327,21 +378,22 @@ class Quotas:
             self._leasing[hot] = None
         return len(taken) == count
 
-    def _put_back(self, bucket: Bucket, place: RedisGrant, now_ns: int) -> None:
+    def _put_back(self, hot: _Hot, place: RedisGrant, now_ns: int) -> None:
         """Lend a place to the next exchange, or give it back when enough wait."""
-        hot = self._hot.get(bucket.key)
-        if hot is not None and hot.lent:  # a bucket that was forgotten meanwhile knows nothing of it
-            hot.lent -= 1
+        hot.lent -= 1
         if place.ended:
             self._end(place)
-            return
-        same = hot is not None and hot.bucket.amount >= place.asked[0].amount
-        if hot is None or not same or len(hot.idle) >= hot.wanted(self._gateways()) or self._open >= _MOST_SLICES:
+        elif (
+            hot.forgotten
+            or hot.bucket.amount < place.asked[0].amount
+            or len(hot.idle) >= hot.wanted()
+            or self._open >= _MOST_SLICES
+        ):
             self._end_place(place)
-            return
-        hot.idle.append((place, now_ns))
-        self._open += 1
-        self._leasing[hot] = None
+        else:
+            hot.idle.append((place, now_ns))
+            self._open += 1
+            self._leasing[hot] = None
 
     def _end_place(self, place: RedisGrant) -> None:
         place.ended = True

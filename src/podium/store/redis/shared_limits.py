@@ -71,6 +71,7 @@ class SharedLimits:
                 begin=self._running.begin,
                 end=self._running.end,
                 put_end=self.outbox.put,
+                told=self._note,
             )
         self._seen: OrderedDict[str, tuple[Standing, int]] = OrderedDict()  # as last told, and when
         self._refused: OrderedDict[str, tuple[int, int, int | None]] = OrderedDict()  # when, how much, what wait
@@ -127,7 +128,7 @@ class SharedLimits:
     def standings(self, grant: Grant, now_ns: int) -> tuple[Standing, ...]:
         """How the buckets of a grant stand; of one of the store, as it said when it admitted it."""
         if isinstance(grant, QuotaGrant):
-            return tuple([self._seen_standing(bucket, now_ns) for bucket in grant.asked])
+            return self._seen_standings(grant.asked, now_ns)
         if not isinstance(grant, RedisGrant):
             return self.local.standings(grant, now_ns)
         return _aged(grant.told, now_ns - grant.at_ns)
@@ -140,7 +141,7 @@ class SharedLimits:
         if self._client.state is not StoreState.UP:
             return self.local.look(bucket, now_ns)
         refused = self._refused.get(bucket.key)
-        standing = self._seen_standing(bucket, now_ns)
+        (standing,) = self._seen_standings((bucket,), now_ns)
         return standing, refused and LastRefusal(now_ns - refused[0], refused[1], refused[2])
 
     async def look_now(self, bucket: Bucket) -> Standing:
@@ -163,9 +164,17 @@ class SharedLimits:
             self._note_refusal(outcome, charge, now_ns)
         return outcome
 
-    def _seen_standing(self, bucket: Bucket, now_ns: int) -> Standing:
-        standing, at_ns = self._seen.get(bucket.key) or (Standing(bucket, bucket.at_once, 0), now_ns)
-        return _aged((standing,), now_ns - at_ns)[0]
+    def _seen_standings(self, buckets: Sequence[Bucket], now_ns: int) -> tuple[Standing, ...]:
+        seen, found = self._seen, []
+        for bucket in buckets:
+            known = seen.get(bucket.key)
+            if known is None:
+                found.append(Standing(bucket, bucket.at_once, 0))
+                continue
+            standing, at_ns = known
+            reset_ns = standing.reset_ns - now_ns + at_ns
+            found.append(Standing(standing.bucket, standing.left, reset_ns if reset_ns > 0 else 0))  # noqa: FURB136
+        return tuple(found)
 
     async def _keep(self, quotas: Quotas) -> None:
         while True:
