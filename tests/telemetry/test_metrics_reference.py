@@ -37,6 +37,7 @@ async def test_all_metrics_of_a_gateway_are_documented_with_their_types(make_eve
             flag_requests=lambda: {("200",): 1.0},
             rollouts_tripped=lambda: {("r", "candidate"): 1.0},
             rollout_mirrors=lambda: {("made",): 1.0},
+            rollout_judgements=lambda: {("agreed",): 1.0},
             feedback=lambda: {("taken",): 1.0},
         ),
     )

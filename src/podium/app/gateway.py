@@ -232,6 +232,7 @@ class Gateway:
                 await self.server.stop()
                 await self.flight.all_landed(_LANDING_TIMEOUT_S)
                 await self.flight.mirrors.close(_LANDING_TIMEOUT_S)
+                await self.flight.judges.close(_LANDING_TIMEOUT_S)
                 for loop in loops:
                     loop.cancel()
 
@@ -375,6 +376,7 @@ def _register_gauges(metrics: GatewayMetrics, gateway: Gateway, settings: Teleme
             flag_requests=gateway.flight.flag_counts.requests,
             rollouts_tripped=lambda: {(one.rollout, one.arm): 1 for one in gateway.fleet.bursts.tripped()},
             rollout_mirrors=gateway.flight.mirrors.counts,
+            rollout_judgements=gateway.flight.judges.counts,
             feedback=gateway.desk.counts,
         ),
     )

@@ -54,6 +54,7 @@ class Exchange:
     finish_reason = ""
     answer_flags = 0
     mirrored = False  # the rollout wants a copy of it for its candidate
+    judged = False  # its answer is kept for a judge
 
     def __init__(self, endpoint: str, *, request_id: str, started_unix_ns: int, started_at_ns: int) -> None:
         self.endpoint = endpoint

@@ -165,13 +165,16 @@ class Attempt:
             return course.headers(self, _EVENT_STREAM, answer.notes)
 
         exchange = course.exchange
-        keep = bool(exchange.rollout) and asks_for_json(self.body)
+        asked = bool(exchange.rollout) and asks_for_json(self.body)
+        keep = asked or exchange.judged
         relay = StreamRelay(answer, course.caller, course.face, hide_usage=self._hide_usage, begin=begin, keep=keep)
         try:
             await relay.run()
             if exchange.rollout and relay.committed:
                 facts = AnswerFacts(relay.finish_reason, not relay.events, relay.refused, relay.calls)
-                note_stream(exchange, facts, relay.kept())
+                note_stream(exchange, facts, relay.kept() if asked else None)
+                if exchange.judged and not relay.calls:
+                    outcome.events = relay.kept()
         finally:
             answer.close()
             self.usage = relay.usage

@@ -5,6 +5,7 @@ Stages that decide at once are in `stages`, the upstream call in `call`, the end
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from random import random
 from typing import Any, Protocol
 
@@ -18,9 +19,11 @@ from podium.economics.budgets.book import Book
 from podium.gateway import stages
 from podium.gateway.admit import Admitter
 from podium.gateway.call import Call
+from podium.gateway.copies import Copies, Seen
 from podium.gateway.faces import face_of
 from podium.gateway.flag_counts import FlagCounts
 from podium.gateway.flags import MAX_CONTEXT_LENGTH, check_context_length
+from podium.gateway.judging import Judges
 from podium.gateway.landing import Landing, Outcome, json_headers
 from podium.gateway.mirror import Mirrors
 from podium.gateway.ports import Budgets, Caller, EventSink, Journal, Limits
@@ -71,7 +74,9 @@ class Flight:
         self._settings = settings
         self._pepper = pepper
         self._clock = clock
-        self.mirrors = Mirrors(gateway=settings.name, journal=journal, sinks=sinks, clock=clock)
+        copies = Copies(gateway=settings.name, journal=journal, sinks=sinks, clock=clock)
+        self.mirrors = Mirrors(copies)
+        self.judges = Judges(copies)
         self.flag_counts = FlagCounts(clock.unix_ns() / 1e9)
         self._loop = asyncio.get_running_loop()  # asked for once: each asking is a system call on Python 3.11
         self.admitter = Admitter(
@@ -104,13 +109,23 @@ class Flight:
         pool = stages.choose_pool(exchange, world, caller, principal, self.flag_counts)
         clock, loop = self._clock, self._loop
         call = Call(exchange, caller, face, request, body, world, pool, outcome, clock, loop, random)
-        if not exchange.mirrored:
-            return await call.run()
+        if exchange.mirrored or exchange.judged:
+            seen = Seen(exchange, caller.headers, face, request, body, world, outcome)
+            return await self._run_compared(call, seen, caller)
+        return await call.run()
+
+    async def _run_compared(self, call: Call, seen: Seen, caller: Caller) -> None:
+        """The call of an exchange that others go on from, once it is over: a copy, a judge."""
+        answered = False
         try:
             await call.run()
+            answered = True
         finally:
-            if not caller.gone:
-                self.mirrors.copy(exchange, caller, face, request, body, world)
+            judged = answered and seen.exchange.judged
+            if seen.exchange.mirrored and not caller.gone:
+                self.mirrors.copy(seen, partial(self.judges.compare, seen) if judged else None)
+            elif judged and not seen.exchange.mirrored:
+                self.judges.judge(seen)
 
     def view(self, exchange: Exchange, caller: Caller, render: View) -> Coroutine[Any, Any, None]:
         """Answer from what the gateway knows, without a model."""

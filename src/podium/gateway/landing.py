@@ -43,6 +43,7 @@ class Outcome:
     tail = b""  # the last bytes of a streamed answer, held back
     sample: tuple[str, float] | None = None  # see StreamRelay.sample
     bytes_out = 0
+    events: bytes | None = None  # of a streamed answer that is kept for a judge
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []  # in the order in which they were made

@@ -1,6 +1,7 @@
 """A model under a rollout: which of its versions' pools serves an exchange."""
 
 from collections.abc import Mapping
+from random import random
 from typing import TYPE_CHECKING
 
 from podium.core.errors import Forbidden, InvalidRequest
@@ -9,6 +10,7 @@ from podium.core.exchange import Exchange
 from podium.core.reasons import Reason
 from podium.delivery.choose import Choice, Chooser, Chosen
 from podium.delivery.flags.flagset import FlagSet
+from podium.delivery.judging import judging_of
 from podium.gateway.bursts import Watched
 from podium.gateway.flag_counts import FlagCounts
 from podium.gateway.flags import takes_part
@@ -31,7 +33,7 @@ _OVERRIDDEN = int(AnswerFlag.OVERRIDDEN)
 class RolloutPools:
     """Made once a snapshot. `pools`: by versions, of those that can be called."""
 
-    __slots__ = ("_arms", "_flags", "_named", "chooser", "pools")
+    __slots__ = ("_arms", "_flags", "_named", "chooser", "judging", "pools")
 
     def __init__(
         self,
@@ -42,6 +44,7 @@ class RolloutPools:
     ) -> None:
         self._flags = flags
         self.chooser = chooser
+        self.judging = judging_of(chooser.spec, chooser.before)
         self.pools = {name: pool for name, pool in pools.items() if pool is not None and pool.backends}
         self._arms = {arm: arms[chooser.rollout, arm] for arm in chooser.candidates}
         self._named = {name: name for name in pools} | {pool.label: name for name, pool in self.pools.items()}
@@ -71,6 +74,9 @@ class RolloutPools:
             exchange.arm = chosen.arm
             exchange.subject = subject
             exchange.mirrored = chosen.mirrored and not self.is_out("")
+            judging = self.judging
+            if judging is not None and (exchange.mirrored or chosen.arm in judging.arms):
+                exchange.judged = random() < judging.share  # noqa: S311 - a sample
         return self.pools.get(chosen.version)
 
     def _may_have(self, chosen: Chosen, exchange: Exchange) -> bool:

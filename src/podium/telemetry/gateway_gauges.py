@@ -25,6 +25,7 @@ class GatewayReadings:
     flag_requests: Callable[[], Values] | None = None  # by status
     rollouts_tripped: Callable[[], Values] | None = None  # by rollout and arm
     rollout_mirrors: Callable[[], Values] | None = None  # by outcome
+    rollout_judgements: Callable[[], Values] | None = None  # by outcome
     feedback: Callable[[], Values] | None = None  # by outcome
 
 
@@ -70,6 +71,13 @@ def register_gateway_gauges(metrics: ProcessMetrics, read: GatewayReadings) -> N
             "Copies of exchanges for candidates that nobody sees: made, or dropped because too many ran.",
             ("outcome",),
             read.rollout_mirrors,
+        )
+    if read.rollout_judgements is not None:
+        metrics.labelled_counter(
+            "podium_rollout_judgements_total",
+            "Exchanges that a judge was to be asked about, by what became of that.",
+            ("outcome",),
+            read.rollout_judgements,
         )
     if read.feedback is not None:
         metrics.labelled_counter(

@@ -234,4 +234,5 @@ async def running_gateway(
     finally:
         await http.stop()
         await flight.mirrors.close(1.0)
+        await flight.judges.close(1.0)
         providers.close()
