@@ -1,6 +1,7 @@
 -- Accounts and reservations as podium.economics.budgets keeps them in memory; see account.py and book.py there.
 -- Moments are in microseconds, buckets of rolling windows are numbered by the caller. PREFIX ends in a colon.
 -- Accounts and reservations beside those that are named are touched when leases end: all are on the shard of the prefix.
+-- An account is read once and written once, by `write_accounts`, however often a script changes it.
 local PREFIX = KEYS[1]
 local LEASES, ACCOUNTS, MARK = PREFIX .. 'leases', PREFIX .. 'accounts', PREFIX .. 'mark'
 local REMEMBER_MS, RECALL_US = 86400000, 2000000
@@ -25,28 +26,45 @@ end
 
 -- The account of a charge {key, parts, bucket, soft, ttl_ms, blob}, moved to its moment; a new one when it is not known,
 -- or none when the charge is that of a reservation, which says no more than {key, unit, estimate, bucket, ttl_ms}.
+local opened, changed, unlisted = {}, {}, {} -- accounts by key; of those that changed, how long they are kept
+
 local function open_account(charge, rebind)
-  local raw = redis.call('GET', PREFIX .. 'account:' .. charge.key)
-  local a
-  if raw then
-    a = cmsgpack.unpack(raw)
-  elseif not charge.blob then
-    return nil
-  else
-    a = {
-      settled = 0, reserved = 0, running = 0, mark = marked_at, mended = 0, latest = 0, before = 0, earlier = 0,
-      buckets = {}, told = {}, rolling = charge.parts > 0, parts = charge.parts, soft = charge.soft, blob = charge.blob,
-    }
+  local key = charge.key
+  local a = opened[key]
+  if not a then
+    local raw = redis.call('GET', PREFIX .. 'account:' .. key)
+    if raw then
+      a = cmsgpack.unpack(raw)
+      opened[key] = a
+      if a.mark ~= marked_at then -- the repair is about to look through the list
+        a.mark, a.before, a.earlier, unlisted[key] = marked_at, a.settled, a.running, true
+      end
+    elseif not charge.blob then
+      return nil
+    else
+      a = {
+        settled = 0, reserved = 0, running = 0, mark = marked_at, mended = 0, latest = 0, before = 0, earlier = 0,
+        buckets = {}, told = {}, rolling = charge.parts > 0, parts = charge.parts, soft = charge.soft, blob = charge.blob,
+      }
+      unlisted[key] = true
+    end
   end
   if rebind then a.soft, a.blob, a.parts = charge.soft, charge.blob, charge.parts end
-  if a.mark ~= marked_at then a.mark, a.before, a.earlier = marked_at, a.settled, a.running end
   advance(a, charge.bucket)
   return a
 end
 
 local function write_account(charge, a)
-  redis.call('SET', PREFIX .. 'account:' .. charge.key, cmsgpack.pack(a), 'PX', text(charge.ttl_ms))
-  redis.call('ZADD', ACCOUNTS, 0, charge.key)
+  opened[charge.key] = a
+  changed[charge.key] = math.max(changed[charge.key] or 0, charge.ttl_ms)
+end
+
+local function write_accounts()
+  for key, ttl_ms in pairs(changed) do
+    redis.call('SET', PREFIX .. 'account:' .. key, cmsgpack.pack(opened[key]), 'PX', text(ttl_ms))
+    if unlisted[key] then redis.call('ZADD', ACCOUNTS, 0, key) end
+  end
+  changed, unlisted = {}, {}
 end
 
 local function at_bucket(a, bucket)
@@ -123,6 +141,7 @@ local function expire(now, most)
     end
     redis.call('ZREM', LEASES, id)
   end
+  if #ids > 0 then write_accounts() end
   return #ids
 end
 

@@ -22,4 +22,5 @@ r.state, r.charges = 'settled', {}
 remember(id, r)
 local answer = {outcome}
 for i, crossing in ipairs(crossings) do answer[i + 1] = crossing end
+write_accounts()
 return answer

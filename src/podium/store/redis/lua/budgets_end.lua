@@ -25,6 +25,7 @@ elseif settle then
 end
 r.state, r.charges = settle and 'settled' or 'released', {}
 remember(id, r)
+write_accounts()
 local answer = {outcome}
 for i, crossing in ipairs(crossings) do answer[i + 1] = crossing end
 return answer

@@ -75,4 +75,5 @@ for i, s in ipairs(cmsgpack.unpack(ARGV[4])) do
   for j, crossing in ipairs(crossings) do answer[5 + j] = crossing end
   answers[i] = answer
 end
+write_accounts()
 return answers

@@ -20,4 +20,5 @@ for i, c in ipairs(cmsgpack.unpack(ARGV[1])) do
 end
 local answer = {applied}
 for i, crossing in ipairs(crossings) do answer[i + 1] = crossing end
+write_accounts()
 return answer

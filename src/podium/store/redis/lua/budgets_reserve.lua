@@ -23,6 +23,7 @@ if not room then
     end
     answer[i + 1] = cmsgpack.pack(a)
   end
+  write_accounts()
   return answer
 end
 local made, held, answer = tonumber(ARGV[5]), {}, {1}
@@ -38,4 +39,5 @@ local lease = tonumber(ARGV[4])
 local r = cmsgpack.pack({state = 'open', made = made, charges = held})
 redis.call('SET', reservation_key(ARGV[1]), r, 'PX', text(lease / 1000 + REMEMBER_MS))
 redis.call('ZADD', LEASES, text(now + lease), ARGV[1])
+write_accounts()
 return answer

@@ -45,16 +45,21 @@ local function open_window(b, now)
   end
 end
 
+-- A bucket as it stands now.
+local function open(key, kind, amount, burst, window, now, lease)
+  local b = {key = key, kind = kind, amount = amount, burst = burst, window = window}
+  b.spare = 1e-6 + burst * 1e-12 -- what doubles may be wrong by
+  if kind == 'c' then open_places(b, now, lease)
+  elseif kind == 'g' then open_gcra(b, now)
+  else open_window(b, now) end
+  return b
+end
+
 -- The bucket KEYS[i], with five arguments from ARGV[a] on: kind, charge, amount, burst, window_us.
 local function open_bucket(i, a, now, lease)
-  local b = {
-    key = KEYS[i], kind = ARGV[a], charge = tonumber(ARGV[a + 1]),
-    amount = tonumber(ARGV[a + 2]), burst = tonumber(ARGV[a + 3]), window = tonumber(ARGV[a + 4]),
-  }
-  b.spare = 1e-6 + b.burst * 1e-12 -- what doubles may be wrong by
-  if b.kind == 'c' then open_places(b, now, lease)
-  elseif b.kind == 'g' then open_gcra(b, now)
-  else open_window(b, now) end
+  local amount, burst, window = tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4])
+  local b = open(KEYS[i], ARGV[a], amount, burst, window, now, lease)
+  b.charge = tonumber(ARGV[a + 1])
   return b
 end
 
@@ -178,13 +183,17 @@ local function wait_us(b, amount, now)
   return -1
 end
 
--- Three numbers each: wait_us for its charge, left, reset_us.
+-- Three numbers of a bucket: wait_us for this amount, left, reset_us.
+local function tell_one(answer, b, amount, now)
+  local at = #answer
+  answer[at + 1] = wait_us(b, amount, now)
+  answer[at + 2] = math.max(0, math.floor(b.burst - b.used + b.spare))
+  answer[at + 3] = reset_us(b, now)
+end
+
+-- As `tell_one`, each for its charge.
 local function tell(answer, buckets, now)
-  for _, b in ipairs(buckets) do
-    answer[#answer + 1] = wait_us(b, b.charge, now)
-    answer[#answer + 1] = math.max(0, math.floor(b.burst - b.used + b.spare))
-    answer[#answer + 1] = reset_us(b, now)
-  end
+  for _, b in ipairs(buckets) do tell_one(answer, b, b.charge, now) end
   return answer
 end
 
