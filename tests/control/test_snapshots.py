@@ -55,7 +55,7 @@ async def test_everything_declared_is_in_the_snapshot(resources, keys, key_store
         )
     ]
     assert names == [["acme"], ["p"], ["v1"], ["chat"], ["lp"], ["b"], ["free"]]
-    assert snapshot.keys == (issued.record.entry,)
+    assert tuple(snapshot.keys) == (issued.record.entry,)
 
 
 async def test_nothing_is_published_twice(resources, snapshots, publisher):

@@ -168,7 +168,7 @@ async def test_a_tier_may_say_which_class_is_allowed(stage):
     await stage.serve(m=stage.model("a", queueing=ONE | {"priorities": rules}))
     snapshot = stage.gateway.follower.current.snapshot
     for tier in ("gold", "silver"):
-        entry = msgspec.structs.replace(snapshot.keys[0], tier=tier)
+        entry = msgspec.structs.replace(next(iter(snapshot.keys)), tier=tier)
         stage.gateway.follower.install(msgspec.structs.replace(snapshot, keys=(entry,)))
         async with AsyncExitStack() as stack:
             await busy(stage, stack)

@@ -44,7 +44,7 @@ class Moved:
             mirrored=rollout.strategy == "shadow",
             changed_unix_s=float(self.changes),
         )
-        keys = snapshot.keys if key is None else (replace(snapshot.keys[0], **key),)
+        keys = snapshot.keys if key is None else (replace(next(iter(snapshot.keys)), **key),)
         snapshot = replace(
             snapshot,
             revision=100 + self.changes,

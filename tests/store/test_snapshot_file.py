@@ -1,12 +1,14 @@
+import hmac
 import os
 import stat
 
+import msgspec
 import pytest
 
 from podium.core.errors import OperatorError
 from podium.core.resources import Tenant
 from podium.core.snapshot import KeyEntry, KeySecret, Snapshot
-from podium.store.snapshot_file import keep_newer, read_snapshot, snapshot_stamp, write_snapshot
+from podium.store.snapshot_file import keep_newer, read_revision, read_snapshot, snapshot_stamp, write_snapshot
 from podium.store.snapshot_seal import sealed
 
 KEY = b"k" * 32
@@ -60,9 +62,9 @@ def test_another_key_is_refused_without_telling_either(path):
 def test_a_newer_format_is_named_as_such(path):
     write_snapshot(path, KEY, SNAPSHOT)
     data = bytearray(path.read_bytes())
-    data[8] = 3
+    data[8] = 4
     path.write_bytes(data)
-    with pytest.raises(OperatorError, match="format 3") as raised:
+    with pytest.raises(OperatorError, match="format 4") as raised:
         read_snapshot(path, KEY)
     assert "newer Podium" in raised.value.hint
 
@@ -74,6 +76,28 @@ def test_an_older_format_is_no_snapshot(path):
     path.write_bytes(data)
     with pytest.raises(OperatorError, match="old format 1"):
         read_snapshot(path, KEY)
+
+
+def test_what_the_version_before_published_is_read(path):
+    """Format 2: msgpack with every field, the keys as an array; the seal is over version, revision and body."""
+    entry = {
+        "id": "abc", "tenant": "acme", "name": "ci", "secrets": [{"digest": b"\x00\xff" * 16, "expires_unix_s": None}],
+        "models": ["*"], "endpoints": ["*"], "admin": False, "expires_unix_s": None, "revoked_unix_s": None,
+        "tier": "", "tags": "",
+    }  # fmt: skip
+    whole = {"revision": 3, "published_unix_s": 1.5, "keys": [entry], "tenants": {"acme": {"display_name": "Acme"}}}
+    body = msgspec.msgpack.encode(whole)
+    head = (2).to_bytes(2, "little") + (3).to_bytes(8, "little")
+    path.write_bytes(b"PODIUMSN" + head + hmac.digest(KEY, head + body, "sha256") + body)
+    assert read_snapshot(path, KEY) == SNAPSHOT
+    assert not keep_newer(path, sealed(SNAPSHOT, KEY))
+
+
+def test_the_revision_is_proved_without_the_rest(path):
+    write_snapshot(path, KEY, SNAPSHOT)
+    assert read_revision(path, KEY) == 3
+    with pytest.raises(OperatorError, match="another secret"):
+        read_revision(path, b"other" * 7)
 
 
 def test_of_two_copies_the_newer_one_is_kept(path):

@@ -12,7 +12,7 @@ from podium.control.waiting import Backoff, wait_for
 from podium.core.clock import Clock
 from podium.core.errors import PodiumError
 from podium.core.resources import Kind, Resource
-from podium.core.snapshot import KeyEntry, Snapshot
+from podium.core.snapshot import KeyEntry, KeyTable, Snapshot
 
 __all__ = ["SnapshotPublisher", "SnapshotStatus", "Snapshots", "compile_snapshot"]
 
@@ -58,9 +58,11 @@ def compile_snapshot(
     return Snapshot(
         revision=revision,
         published_unix_s=now_unix_s,
-        keys=(
-            *(_with_live_secrets(entry, now_unix_s) for entry in entries if not _long_over(entry, now_unix_s)),
-            *own_keys,
+        keys=KeyTable.of(
+            (
+                *(_with_live_secrets(entry, now_unix_s) for entry in entries if not _long_over(entry, now_unix_s)),
+                *own_keys,
+            )
         ),
         tenants=specs.get("Tenant", {}),
         providers=specs.get("Provider", {}),

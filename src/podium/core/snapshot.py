@@ -7,36 +7,14 @@ import msgspec
 
 from podium.core.budgets import Budget
 from podium.core.flags import Flag
+from podium.core.key_table import KeyEntry, KeySecret, KeyTable
 from podium.core.limits import LimitPolicy
 from podium.core.resources import Model, Price, Provider, Tenant, Version
 from podium.core.rollouts import Progress, Rollout
 
-__all__ = ["KeyEntry", "KeySecret", "Snapshot", "decode_snapshot", "encode_snapshot"]
+__all__ = ["KeyEntry", "KeySecret", "KeyTable", "Snapshot", "decode_snapshot", "encode_snapshot"]
 
-
-class KeySecret(msgspec.Struct, frozen=True, kw_only=True):
-    """One secret that proves a key. A rotated key has two for the time of its grace."""
-
-    digest: bytes  # podium.identity.keys.digest_secret
-    expires_unix_s: float | None = None
-
-
-class KeyEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """An API key as the data plane knows it."""
-
-    id: str  # the public part of `pk_<id>_<secret>`
-    tenant: str
-    name: str
-    secrets: tuple[KeySecret, ...]
-    models: tuple[str, ...] = ("*",)  # `*` matches any run of characters
-    endpoints: tuple[str, ...] = (
-        "*",
-    )  # chat.completions, completions, embeddings, models, feedback, flags, or `*` for these; versions
-    admin: bool = False  # may use the admin API
-    expires_unix_s: float | None = None
-    revoked_unix_s: float | None = None
-    tier: str = ""  # a label that limits may be set for; empty: the tenant's
-    tags: str = ""  # that budgets may count by, in the form of podium.core.tags
+_KEY_TABLE = 1  # msgpack's extension type
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +22,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     revision: int  # grows with each publication
     published_unix_s: float
-    keys: tuple[KeyEntry, ...] = ()
+    keys: KeyTable = KeyTable.of(())
     tenants: dict[str, Tenant] = {}
     providers: dict[str, Provider] = {}
     versions: dict[str, Version] = {}
@@ -56,6 +34,34 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     rollouts: dict[str, Rollout] = {}
     progress: dict[str, Progress] = {}  # of rollouts, by the same names
 
+    def __post_init__(self) -> None:
+        # A few keys may be given as any iterable.
+        if not isinstance(self.keys, KeyTable):
+            msgspec.structs.force_setattr(self, "keys", KeyTable.of(self.keys))
 
-encode_snapshot = msgspec.msgpack.Encoder().encode
-decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
+
+def _packed(value: object) -> msgspec.msgpack.Ext:
+    if isinstance(value, KeyTable):
+        return msgspec.msgpack.Ext(_KEY_TABLE, value.data)
+    raise NotImplementedError
+
+
+def _unpacked(code: int, data: memoryview) -> KeyTable | msgspec.msgpack.Ext:
+    """The table stays where it is: `data` is a view of what is decoded."""
+    if code != _KEY_TABLE:
+        return msgspec.msgpack.Ext(code, data)
+    try:
+        return KeyTable(data)
+    except ValueError as error:
+        raise msgspec.DecodeError(str(error)) from error
+
+
+def _converted(kind: type, value: object) -> object:
+    """Keys as a Podium before published them: an array."""
+    if kind is KeyTable and isinstance(value, list):
+        return KeyTable.of(msgspec.convert(value, tuple[KeyEntry, ...]))
+    return value
+
+
+encode_snapshot = msgspec.msgpack.Encoder(enc_hook=_packed).encode
+decode_snapshot = msgspec.msgpack.Decoder(Snapshot, dec_hook=_converted, ext_hook=_unpacked).decode

@@ -56,7 +56,6 @@ class World:
 
     def __init__(self, snapshot: Snapshot, upstreams: UpstreamFactory, fleet: Fleet, now_ns: int) -> None:
         self.snapshot = snapshot
-        self._keys = {key.id: key for key in snapshot.keys}
         self.limits = LimitTable(snapshot.limit_policies)
         self.budgets = BudgetTable(snapshot.budgets)
         self.flags = FlagSet(snapshot.flags)
@@ -89,7 +88,8 @@ class World:
 
     def key(self, key_id: str) -> KeyEntry | None:
         """The key with this public id."""
-        return self._keys.get(key_id)
+        principal = self._principals.get(key_id)
+        return self.snapshot.keys.find(key_id) if principal is None else principal.entry
 
     def remembered(self, authorization: bytes, unix_s: float) -> Principal | None:
         """Who proved themselves with exactly this header in this world; None when that is not known (any more).

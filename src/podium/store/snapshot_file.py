@@ -9,9 +9,9 @@ from pathlib import Path
 
 from podium.core.errors import OperatorError
 from podium.core.snapshot import Snapshot
-from podium.store.snapshot_seal import HEAD_BYTES, opened, sealed, sealed_revision
+from podium.store.snapshot_seal import HEAD_BYTES, opened, proved_revision, sealed, sealed_revision
 
-__all__ = ["SnapshotStamp", "keep_newer", "read_snapshot", "snapshot_stamp", "write_snapshot"]
+__all__ = ["SnapshotStamp", "keep_newer", "read_revision", "read_snapshot", "snapshot_stamp", "write_snapshot"]
 
 SnapshotStamp = tuple[int, int, int]
 
@@ -71,13 +71,21 @@ def _replace(path: Path, data: bytes) -> None:
 
 def read_snapshot(path: Path, key: bytes) -> Snapshot:
     """The snapshot in `path`. FileNotFoundError: there is none. OperatorError: it is not ours, or damaged."""
+    return opened(_bytes_of(path), key, f"the snapshot {path}")
+
+
+def read_revision(path: Path, key: bytes) -> int:
+    """The revision of the snapshot in `path`; errors as of `read_snapshot`."""
+    return proved_revision(_bytes_of(path), key, f"the snapshot {path}")
+
+
+def _bytes_of(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise
     except OSError as error:
         raise OperatorError(f"the snapshot {path} cannot be read: {error.strerror or error}") from error
-    return opened(data, key, f"the snapshot {path}")
 
 
 def snapshot_stamp(path: Path) -> SnapshotStamp | None:

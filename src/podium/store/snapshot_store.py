@@ -6,7 +6,14 @@ from pathlib import Path
 
 from podium.core.errors import OperatorError
 from podium.core.snapshot import Snapshot
-from podium.store.snapshot_file import SnapshotStamp, keep_newer, read_snapshot, snapshot_stamp, write_snapshot
+from podium.store.snapshot_file import (
+    SnapshotStamp,
+    keep_newer,
+    read_revision,
+    read_snapshot,
+    snapshot_stamp,
+    write_snapshot,
+)
 
 __all__ = ["SnapshotStore"]
 
@@ -31,8 +38,8 @@ class SnapshotStore:
 
     async def last_revision(self) -> int:
         """The revision that was published last; 0 when there is none that can be read."""
-        with contextlib.suppress(OperatorError):
-            return (await self.read()).revision
+        with contextlib.suppress(OperatorError, FileNotFoundError):
+            return await asyncio.to_thread(read_revision, self._path, self._key)
         return 0
 
     async def publish(self, snapshot: Snapshot) -> None:

@@ -14,7 +14,7 @@ from podium.core.flags import Flag
 from podium.core.limits import LimitPolicy
 from podium.core.records import Opinion, Unknown, decode_record
 from podium.core.resources import BackendSpec, Model, Price, Provider, Tenant, Timeouts, Version
-from podium.core.snapshot import KeyEntry, KeySecret, Snapshot
+from podium.core.snapshot import KeyEntry, KeySecret, KeyTable, Snapshot
 from podium.core.trace import Sampler
 from podium.gateway.feedback import ExchangeAsker, FeedbackDesk
 from podium.gateway.flag_reads import FlagReads
@@ -153,7 +153,7 @@ def gateway_snapshot(
     return Snapshot(
         revision=1,
         published_unix_s=1.0,
-        keys=(entry,),
+        keys=KeyTable.of((entry,)),
         tenants={"test": Tenant()},
         providers=providers,
         versions={

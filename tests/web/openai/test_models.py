@@ -22,7 +22,7 @@ ALL = ["b@d:name_.-", "org/large", "small", "gpt-4o", "org/small:latest"]
 
 def snapshot_of(*, key_models=("*",), tenant_models=("*",), **key):
     snapshot = gateway_snapshot()
-    entry = msgspec.structs.replace(snapshot.keys[0], models=key_models, **key)
+    entry = msgspec.structs.replace(next(iter(snapshot.keys)), models=key_models, **key)
     tenants = {"test": Tenant(models=tenant_models)}
     return msgspec.structs.replace(snapshot, models=MODELS, keys=(entry,), tenants=tenants, published_unix_s=77.9)
 
