@@ -219,15 +219,24 @@ class _Judgement:
             if self._samples[arm] < wanted:
                 return VerdictReason.TOO_FEW_SAMPLES, f"arm `{arm}` had {self._samples[arm]} of {wanted} exchanges"
         for result in results:
-            if result.name in _OPINIONS or result.role == "info":
-                continue  # they come when they come
-            if result.decision == "too_few" or bool(result.samples) != bool(result.reference_samples):
-                known = f"{result.subjects:.0f} of {self._analysis.minimum_subjects} subjects in each arm"
-                return VerdictReason.TOO_FEW_SUBJECTS, f"{result.name} of arm `{result.arm}` is known of {known}"
+            if result.role != "info" and (unknown := self._unknown(result)) is not None:
+                return unknown
         if self._last_comparison():
             for result in results:
                 if result.role == "goal" and result.decision != "no_worse":
                     return VerdictReason.GOAL_UNDECIDED, f"it is not proven that {result.name} is no worse"
+        return None
+
+    def _unknown(self, result: MetricResult) -> tuple[VerdictReason, str] | None:
+        """Opinions come when they come; but a judge that never says anything is down."""
+        if result.name == "judge_score" and self._analysis.judge_model is not None and not result.samples:
+            detail = f"judge_score of arm `{result.arm}` has no data: the judge has said nothing of it"
+            return VerdictReason.TOO_FEW_SAMPLES, detail
+        if result.name in _OPINIONS:
+            return None
+        if result.decision == "too_few" or bool(result.samples) != bool(result.reference_samples):
+            known = f"{result.subjects:.0f} of {self._analysis.minimum_subjects} subjects in each arm"
+            return VerdictReason.TOO_FEW_SUBJECTS, f"{result.name} of arm `{result.arm}` is known of {known}"
         return None
 
     def _wanted(self, minimum: int) -> Iterator[tuple[str, int]]:
