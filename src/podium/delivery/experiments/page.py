@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import NamedTuple
 
+from podium.core.rollouts import Metric
 from podium.delivery.analysis.compared import RATES
 from podium.delivery.experiments.design import short
 from podium.delivery.experiments.effects import EffectRow
@@ -283,8 +284,8 @@ def _segments(report: ExperimentReport) -> Iterator[str]:
         for segment in report.segments
         for row in _forest(report, [one for one in segment.effects if one.role == "primary"])
     ]
-    points = report.experiment.primary in RATES
-    axis: Callable[[float], str] = lambda value: f"{value * 100:+.3g}{' points' if points else '%'}"  # noqa: E731
+    rows = [row for segment in report.segments for row in segment.effects if row.role == "primary"]
+    axis: Callable[[float], str] = lambda value: effect_text(rows[0], value)  # noqa: E731 - all are on one scale
     yield forest("segments", f"{measure_text(report.experiment.primary)} by segment", primary, axis)
     yield _table(
         "Primary measure and guardrails by segment",
@@ -322,10 +323,16 @@ def _design(report: ExperimentReport) -> Iterator[str]:
             ("planned sample", f"{design.samples:,} exchanges an arm"),
             ("level, power", f"{design.alpha:g}, {design.power:g}"),
             ("method", design.method),
+            ("guardrails", ", ".join(map(_guardrail, report.guardrails)) or "none"),
             ("stop rule", f"{design.stop.replace('_', ' ')}, at most {design.at_most_s / 86_400:.3g} days"),
             ("split", adaptive),
         ),
     )
+
+
+def _guardrail(metric: Metric) -> str:
+    worse = f"{metric.tolerance:g}" if metric.absolute else percent(metric.tolerance)
+    return f"{measure_text(metric.name)} at most {worse} worse"
 
 
 def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str | _Cell]]) -> str:

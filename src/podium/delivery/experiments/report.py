@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from podium.core.experiments import Experiment, Method
 from podium.core.measures import MetricName
-from podium.core.rollouts import ACTIVE_PHASES, Progress, Rollout
+from podium.core.rollouts import ACTIVE_PHASES, Metric, Progress, Rollout
 from podium.delivery.analysis.evidence import Point
 from podium.delivery.analysis.observed import Observed, shares_of
 from podium.delivery.buckets import arms_at
@@ -99,6 +99,7 @@ class ExperimentReport(msgspec.Struct, frozen=True, kw_only=True):
     design: Annotated[str, Meta(description="SHA-256 of the design, frozen when it started.")]
     design_unchanged: Annotated[bool, Meta(description="What is declared now is that design.")]
     experiment: Experiment
+    guardrails: tuple[Metric, ...]
     decided_by: Annotated[
         Method, Meta(description="The intervals that count: sequential ones until a fixed horizon is reached.")
     ]
@@ -146,6 +147,7 @@ def report_of(seen: Seen) -> ExperimentReport:
         design=progress.design or seen.design_now,
         design_unchanged=unchanged,
         experiment=design,
+        guardrails=tuple(_guardrails(rollout)),
         decided_by=by,
         complete=complete,
         believable=unchanged and not mismatch,
@@ -199,12 +201,16 @@ def _effects(
 
 
 def _segments(seen: Seen, design: Experiment, by: Method) -> Iterator[SegmentReport]:
-    guards = seen.rollout.analysis.metrics if seen.rollout.analysis is not None else ()
-    names = tuple(dict.fromkeys([design.primary, *(metric.name for metric in guards if metric.role == "guardrail")]))
+    names = tuple(dict.fromkeys([design.primary, *(metric.name for metric in _guardrails(seen.rollout))]))
     for segment in seen.segments:
         effects = tuple(_effects(seen.rollout, segment.observed, names, by))
         if effects:
             yield SegmentReport(kind=segment.kind, name=segment.name, effects=effects)
+
+
+def _guardrails(rollout: Rollout) -> Iterator[Metric]:
+    metrics = rollout.analysis.metrics if rollout.analysis is not None else ()
+    return (metric for metric in metrics if metric.role == "guardrail")
 
 
 def _ratio(seen: Seen) -> Ratio | None:
