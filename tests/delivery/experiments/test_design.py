@@ -63,6 +63,7 @@ def test_every_part_of_the_design_is_in_it(change):
         {"steps": [{"percent": 50}]},
         {"where": {"tiers": ["gold"]}},
         {"sticky_by": ["key"]},
+        {"flag": "new"},
         {"analysis": {"metrics": [{"name": "error_rate", "tolerance": 0.02, "absolute": True}]}},
     ],
     ids=lambda change: next(iter(change)),

@@ -28,6 +28,7 @@ class _Design(msgspec.Struct):
     analysis: Analysis | None
     experiment: Experiment | None
     where: Segment | None = None
+    flag: str | None = None
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -49,6 +50,7 @@ def design_digest(rollout: Rollout, version: Callable[[str], Version | None]) ->
         analysis=rollout.analysis,
         experiment=rollout.experiment,
         where=rollout.where,
+        flag=rollout.flag,
     )
     return hashlib.sha256(_encode(_plain(design))).hexdigest()
 
