@@ -1,5 +1,7 @@
 """Many calls at once against one dollar at three gateways; callers go away, a gateway is killed.
 
+Once each call is asked of Redis; once most are served from slices, for which they have to be small and to go on for a
+while.
 `SEEDS=20` plays it so often, each time otherwise; `--log-cli-level=INFO` shows the figures of each.
 """
 
@@ -10,6 +12,7 @@ import random
 import sqlite3
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 import pytest
 
@@ -24,16 +27,30 @@ pytestmark = pytest.mark.scenario
 log = logging.getLogger(__name__)
 
 SEEDS = int(os.environ.get("SEEDS", "1"))
-CALLS = 200
 GATEWAYS = 3
 TOKENS = 20
-TOKEN_NANOUSD = 1_000_000
-ESTIMATE_NANOUSD = TOKENS * TOKEN_NANOUSD  # a fiftieth of the budget; what is asked costs nothing
 BUDGET_NANOUSD = 1_000_000_000
+SLICES = 'podium_shared_store_quota_decisions{what="budgets",by="slice"}'  # a slice decided
 LEASE_S = 1.5
-PRICE = {"provider": "m", "model": "scripted", "input_usd_per_million": "0", "output_usd_per_million": "1000"}
 # For each seed a key and a budget of its own.
 BUDGET = {"unit": "usd", "amount": "1", "period": "month", "per": ["key"]}
+
+
+@dataclass(frozen=True)
+class Case:
+    """How Redis is used, and by how many calls."""
+
+    quota_leases: bool
+    calls: int
+    gap_s: float  # between two of them
+    token_nanousd: int  # of the answer; what is asked costs nothing
+
+    @property
+    def estimate_nanousd(self):
+        return TOKENS * self.token_nanousd
+
+
+CASES = {"asked": Case(False, 200, 0, 1_000_000), "slices": Case(True, 700, 0.008, 125_000)}
 
 
 @pytest.fixture(scope="module")
@@ -43,19 +60,27 @@ def upstream(tmp_path_factory):
         yield upstream
 
 
+@pytest.fixture(scope="module", params=CASES.values(), ids=CASES)
+def case(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def site(upstream, tmp_path_factory):
+def site(upstream, case, tmp_path_factory):
     """A control process; the test starts the gateways."""
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())
-        environment = {"PODIUM_REDIS_LEASE_S": str(LEASE_S), "PODIUM_REDIS_TIMEOUT_MS": "2000"}
+        environment = {
+            "PODIUM_REDIS_LEASE_S": str(LEASE_S),
+            "PODIUM_REDIS_TIMEOUT_MS": "2000",
+            "PODIUM_REDIS_QUOTA_LEASES": str(case.quota_leases).lower(),
+        }
+        price = {"provider": "m", "model": "scripted", "input_usd_per_million": "0"}
+        price["output_usd_per_million"] = str(case.token_nanousd // 1000)
         site = Site(tmp_path_factory.mktemp("site"), gateways=GATEWAYS, redis_url=redis.url, environment=environment)
         stack.enter_context(site.running_control())
-        budget, price = (
-            {"kind": "Budget", "name": "dollar", "spec": BUDGET},
-            {"kind": "Price", "name": "dear", "spec": PRICE},
-        )
-        site.declare_model(upstream.url, budget, price)
+        budget = {"kind": "Budget", "name": "dollar", "spec": BUDGET}
+        site.declare_model(upstream.url, budget, {"kind": "Price", "name": "dear", "spec": price})
         yield site
 
 
@@ -88,7 +113,7 @@ def spent(site, key_id):
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-async def test_a_dollar_is_spent_and_not_more(site, seed):
+async def test_a_dollar_is_spent_and_not_more(site, case, seed):
     chance = random.Random(seed)
     with ExitStack() as stack:
         gateways = [stack.enter_context(site.running_gateway(number)) for number in range(GATEWAYS)]
@@ -97,17 +122,18 @@ async def test_a_dollar_is_spent_and_not_more(site, seed):
         await true_in_a_thread(lambda: {site.status_of("m", key, one) for one in everywhere} == {200}, timeout_s=5)
         ports = [gateway.port for gateway in site.gateways]
         killed = chance.randrange(GATEWAYS)
-        kill_after = chance.randrange(10, CALLS // 2)
+        kill_after = chance.randrange(10, case.calls // 2)
 
         statuses = []
 
         async def one(number):
+            await asyncio.sleep(number * case.gap_s)
             statuses.append(await call(ports[number % GATEWAYS], key, goes_away=chance.random() < 0.1))
             if len(statuses) == kill_after:
                 gateways[killed].kill()
 
         async with asyncio.TaskGroup() as group:
-            for number in range(CALLS):
+            for number in range(case.calls):
                 group.create_task(one(number))
         seen = Counter(statuses)
         assert set(seen) <= {200, 402, 0, -1, -2}, seen
@@ -127,12 +153,15 @@ async def test_a_dollar_is_spent_and_not_more(site, seed):
                     quiet_since = asyncio.get_running_loop().time()
                 else:
                     await asyncio.sleep(0.2)
+        if case.quota_leases:
+            alive = [number for number in everywhere if number != killed]
+            assert any([await asyncio.to_thread(site.metric, SLICES, number) > 0 for number in alive])
         await true_in_a_thread(lambda: spent(site, key_id)[1] >= served, timeout_s=15)
         cost, exchanges = await asyncio.to_thread(spent, site, key_id)
     log.info(
         "seed %d: %d nano-dollars, %d exchanges, %d served; statuses %s", seed, cost, exchanges, served, dict(seen)
     )
     # What broke off with the killed one may have cost something that the store forgot with its lease.
-    assert cost <= BUDGET_NANOUSD + seen[0] * ESTIMATE_NANOUSD, (cost, seen)
+    assert cost <= BUDGET_NANOUSD + seen[0] * case.estimate_nanousd, (cost, seen)
     # And nothing stays reserved: who is refused in the end would have cost more than what is left.
-    assert cost > BUDGET_NANOUSD - ESTIMATE_NANOUSD, (cost, seen)
+    assert cost > BUDGET_NANOUSD - case.estimate_nanousd, (cost, seen)
