@@ -56,6 +56,10 @@ reference: $(STAMP) ## Write the reference pages that are made from the code.
 	$(BIN)/python scripts/generate_reference.py
 	$(BIN)/python scripts/draw_phases.py
 
+.PHONY: simulate-rollouts
+simulate-rollouts: $(STAMP) ## Simulate thousands of rollouts and draw docs/rollouts.md's figures (some minutes).
+	$(BIN)/python scripts/simulate_rollouts.py $(ARGS)
+
 .PHONY: bench
 bench: $(STAMP) ## Measure Podium beside other gateways (about an hour); ARGS="--quick --rounds 1" tries it out.
 	$(BIN)/python bench/run.py $(ARGS)
