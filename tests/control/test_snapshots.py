@@ -5,7 +5,8 @@ import pytest
 
 from podium.control.documents import parse_documents
 from podium.control.keys import NewKey
-from podium.control.snapshots import Snapshots, compile_snapshot
+from podium.control.published_keys import PublishedKeys
+from podium.control.snapshots import Snapshots
 from podium.core.clock import SystemClock
 from podium.core.snapshot import decode_snapshot, encode_snapshot
 from podium.testing.memory_store import MemoryPublisher
@@ -103,7 +104,7 @@ async def test_keys_that_ended_more_than_a_day_ago_are_left_out(keys, key_store,
     await keys.revoke(revoked.record.entry.id, author="test")
 
     async def ids():
-        return {entry.id for entry in compile_snapshot(1, clock.unix_ns() / 1e9, (), await key_store.all()).keys}
+        return {entry.id for entry in await PublishedKeys(key_store, clock).at(await key_store.change_number())}
 
     assert await ids() == {issued.record.entry.id for issued in (revoked, expired, living)}
     clock.advance(86_400 + 5)
@@ -117,7 +118,7 @@ async def test_secrets_whose_grace_is_over_are_left_out(keys, key_store, resourc
     issued = await keys.create(NewKey(tenant="acme", name="app"), created_by="test")
     await keys.rotate(issued.record.entry.id, grace_s=10, author="test")
     clock.advance(11)
-    (entry,) = compile_snapshot(1, clock.unix_ns() / 1e9, (), await key_store.all()).keys
+    (entry,) = await PublishedKeys(key_store, clock).at(await key_store.change_number())
     assert [secret.expires_unix_s for secret in entry.secrets] == [None]
 
 

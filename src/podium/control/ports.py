@@ -4,7 +4,7 @@ All methods are coroutines, each is one transaction, and each raises `Unavailabl
 cannot be reached.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -93,6 +93,12 @@ class KeyStore(Protocol):
 
     async def all(self) -> tuple[ApiKeyRecord, ...]:
         """Every key, oldest first, revoked ones too."""
+
+    def batches(self) -> AsyncIterator[tuple[KeyEntry, ...]]:
+        """Every key, in no order, some at a time; a key that changes meanwhile comes as it was or as it is."""
+
+    async def changed_after(self, number: int, through: int) -> tuple[KeyEntry, ...] | None:
+        """The keys of the changes `number` + 1 to `through`, and perhaps of later ones; None: not all are known."""
 
     async def change_number(self) -> int:
         """A number that grows with each insert and replace, so that a change by another process is seen."""

@@ -7,18 +7,17 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from podium.control.ports import ApiKeyRecord, KeyStore, ResourceStore
+from podium.control.ports import KeyStore, ResourceStore
+from podium.control.published_keys import PublishedKeys
 from podium.control.waiting import Backoff, wait_for
 from podium.core.clock import Clock
-from podium.core.errors import PodiumError
+from podium.core.errors import PodiumError, Unavailable
 from podium.core.resources import Kind, Resource
 from podium.core.snapshot import KeyEntry, KeyTable, Snapshot
 
 __all__ = ["SnapshotPublisher", "SnapshotStatus", "Snapshots", "compile_snapshot"]
 
 _log = structlog.get_logger("podium.control.snapshots")
-
-_KEPT_AFTER_END_S = 86_400.0  # so that a key of yesterday is still told that it is revoked or expired, not unknown
 
 
 class SnapshotPublisher(Protocol):
@@ -43,27 +42,15 @@ class SnapshotStatus(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""  # why the newest state is not published; "" when it is
 
 
-def compile_snapshot(
-    revision: int,
-    now_unix_s: float,
-    resources: Iterable[Resource],
-    keys: Iterable[ApiKeyRecord],
-    own_keys: Iterable[KeyEntry] = (),
-) -> Snapshot:
-    """The snapshot of a state. Keys that ended more than a day ago are left out. `own_keys`: of Podium itself."""
+def compile_snapshot(revision: int, now_unix_s: float, resources: Iterable[Resource], keys: KeyTable) -> Snapshot:
+    """The snapshot of a state."""
     specs: dict[Kind, dict[str, Any]] = {}
     for resource in resources:
         specs.setdefault(resource.kind, {})[resource.name] = resource.spec
-    entries = (record.entry for record in keys)
     return Snapshot(
         revision=revision,
         published_unix_s=now_unix_s,
-        keys=KeyTable.of(
-            (
-                *(_with_live_secrets(entry, now_unix_s) for entry in entries if not _long_over(entry, now_unix_s)),
-                *own_keys,
-            )
-        ),
+        keys=keys,
         tenants=specs.get("Tenant", {}),
         providers=specs.get("Provider", {}),
         versions=specs.get("Version", {}),
@@ -94,6 +81,7 @@ class Snapshots:
         self._own_keys = own_keys
         self._resources = resources
         self._keys = keys
+        self._published_keys = PublishedKeys(keys, clock)
         self._publisher = publisher
         self._clock = clock
         self._poll_s = poll_s
@@ -127,6 +115,13 @@ class Snapshots:
 
     async def publish_if_moved(self) -> bool:
         """Whether there was something new to publish."""
+        try:
+            return await self._publish_if_moved()
+        except Unavailable:
+            self._published_keys.forget()  # after a failover the numbers may count other changes
+            raise
+
+    async def _publish_if_moved(self) -> bool:
         # Numbers first: what moves while the content is read is published once more by the next round.
         newest = await self._resources.revisions(before=None, limit=1)
         moved = (newest[0].number if newest else 0, await self._keys.change_number())
@@ -140,10 +135,10 @@ class Snapshots:
 
     async def _publish(self, moved: tuple[int, int]) -> None:
         _, resources = await self._resources.current()
-        keys = await self._keys.all()
+        keys = await self._published_keys.at(moved[1], self._own_keys(resources))
         # Both numbers only grow and outlive every process, so that a lost file does not send the count back.
         revision = max(await self._publisher.last_revision() + 1, sum(moved))
-        snapshot = compile_snapshot(revision, self._clock.unix_ns() / 1e9, resources, keys, self._own_keys(resources))
+        snapshot = compile_snapshot(revision, self._clock.unix_ns() / 1e9, resources, keys)
         await self._publisher.publish(snapshot)
         self._status = SnapshotStatus(
             revision=revision,
@@ -160,13 +155,3 @@ class Snapshots:
         if self._status.error != text:
             _log.warning("snapshot is not published", error=text, hint=getattr(error, "hint", ""))
         self._status = msgspec.structs.replace(self._status, error=text)
-
-
-def _long_over(entry: KeyEntry, now: float) -> bool:
-    ends = [end for end in (entry.revoked_unix_s, entry.expires_unix_s) if end is not None]
-    return bool(ends) and min(ends) < now - _KEPT_AFTER_END_S
-
-
-def _with_live_secrets(entry: KeyEntry, now: float) -> KeyEntry:
-    live = tuple(secret for secret in entry.secrets if secret.expires_unix_s is None or now < secret.expires_unix_s)
-    return entry if live == entry.secrets else msgspec.structs.replace(entry, secrets=live)

@@ -14,7 +14,7 @@ from typing import Self
 
 import msgspec
 
-__all__ = ["KeyEntry", "KeySecret", "KeyTable"]
+__all__ = ["KeyEntry", "KeySecret", "KeyTable", "KeyTableBuilder"]
 
 _KEYS_A_PAGE = 4  # at most, on average: to look one up decodes them all, some microseconds
 _HEAD = 16
@@ -71,12 +71,9 @@ class KeyTable:
     @classmethod
     def of(cls, entries: Iterable[KeyEntry]) -> Self:
         """A table of these; of several with one id the last one counts."""
-        packed: dict[str, bytes] = {entry.id: _encode(entry) for entry in entries}
-        count = _pages_for(len(packed))
-        pages: list[list[msgspec.Raw]] = [[] for _ in range(count)]
-        for key_id, entry in packed.items():
-            pages[_page_of(key_id, count)].append(msgspec.Raw(entry))
-        return cls(_joined([_encode(page) for page in pages], len(packed)))
+        builder = KeyTableBuilder()
+        builder.add(entries)
+        return cls(builder.packed())
 
     @property
     def data(self) -> bytes | memoryview:
@@ -152,8 +149,30 @@ class KeyTable:
         return offsets
 
 
-def _joined(pages: list[bytes], count: int) -> bytes:
-    return b"".join((_head([len(page) for page in pages], count), *pages))
+class KeyTableBuilder:
+    """Makes a table of keys that come bit by bit."""
+
+    __slots__ = ("_packed",)
+
+    def __init__(self) -> None:
+        self._packed: dict[str, bytes] = {}
+
+    def add(self, entries: Iterable[KeyEntry]) -> None:
+        """Of several with one id the last one counts."""
+        self._packed.update((entry.id, _encode(entry)) for entry in entries)
+
+    def table(self) -> KeyTable:
+        """The table of all that were added."""
+        return KeyTable(self.packed())
+
+    def packed(self) -> bytes:
+        """What a table is made of."""
+        count = _pages_for(len(self._packed))
+        pages: list[list[bytes]] = [[] for _ in range(count)]
+        for key_id, entry in self._packed.items():
+            pages[_page_of(key_id, count)].append(entry)
+        encoded = [_encode([msgspec.Raw(entry) for entry in page]) for page in pages]
+        return b"".join((_head([len(page) for page in encoded], len(self._packed)), *encoded))
 
 
 def _head(sizes: list[int], count: int) -> bytes:

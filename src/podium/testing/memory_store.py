@@ -5,7 +5,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -103,6 +103,7 @@ class MemoryKeyStore(_Switch):
         super().__init__()
         self._records: dict[str, ApiKeyRecord] = {}
         self._changes = 0
+        self._changed: dict[str, int] = {}  # by the id of the key: its last change
 
     async def insert(self, record: ApiKeyRecord) -> None:
         """Add a key; Conflict when its id is taken."""
@@ -110,7 +111,7 @@ class MemoryKeyStore(_Switch):
         if record.entry.id in self._records:
             raise Conflict(f"there is a key `{record.entry.id}` already")
         self._records[record.entry.id] = record
-        self._changes += 1
+        self._count(record.entry.id)
 
     async def replace(self, entry: KeyEntry, *, expected: KeyEntry) -> None:
         """Change a key; Conflict when it is no longer `expected`."""
@@ -119,7 +120,7 @@ class MemoryKeyStore(_Switch):
         if record is None or record.entry != expected:
             raise Conflict(f"key `{entry.id}` was changed in between")
         self._records[entry.id] = msgspec.structs.replace(record, entry=entry)
-        self._changes += 1
+        self._count(entry.id)
 
     async def find(self, key_id: str) -> ApiKeyRecord | None:
         """One key."""
@@ -131,10 +132,28 @@ class MemoryKeyStore(_Switch):
         await self._reach()
         return tuple(sorted(self._records.values(), key=lambda record: (record.created_unix_s, record.entry.id)))
 
+    async def batches(self) -> AsyncIterator[tuple[KeyEntry, ...]]:
+        """Every key, one at a time."""
+        for key_id in tuple(self._records):
+            await self._reach()
+            yield (self._records[key_id].entry,)
+
+    async def changed_after(self, number: int, through: int) -> tuple[KeyEntry, ...] | None:
+        """The keys of the changes `number` + 1 to `through`, and of later ones; None: a key changed twice."""
+        await self._reach()
+        numbers = {self._changed[key_id]: key_id for key_id in self._records if self._changed[key_id] > number}
+        if not numbers.keys() >= set(range(number + 1, through + 1)):
+            return None
+        return tuple(self._records[key_id].entry for key_id in numbers.values())
+
     async def change_number(self) -> int:
         """A number that grows with each insert and replace."""
         await self._reach()
         return self._changes
+
+    def _count(self, key_id: str) -> None:
+        self._changes += 1
+        self._changed[key_id] = self._changes
 
 
 class MemoryLedger(_Switch):

@@ -202,6 +202,38 @@ class KeyStoreConformance:
         await _raised(Conflict, store.insert(_key("one")))
         assert await store.change_number() >= numbers[-1]
 
+    async def test_all_keys_come_in_batches(self, key_stores: tuple[KeyStore, KeyStore]) -> None:
+        store, other = key_stores
+        assert [batch async for batch in store.batches()] == []
+        records = [_key(key_id) for key_id in ("b", "C", "a", "ä", "c")]
+        for record in records:
+            await store.insert(record)
+        batches = [batch async for batch in other.batches()]
+        assert all(batches)
+        found = [entry for batch in batches for entry in batch]
+        assert sorted(entry.id for entry in found) == sorted(record.entry.id for record in records)
+        assert found[0] in [record.entry for record in records]
+
+    async def test_what_changed_is_known_by_number(self, key_stores: tuple[KeyStore, KeyStore]) -> None:
+        store, other = key_stores
+        await store.insert(_key("zero"))
+        number = await store.change_number()
+        assert await other.changed_after(number, number) == ()
+        await store.insert(_key("one"))
+        await other.replace(_key("zero", name="new").entry, expected=_key("zero").entry)
+        await _raised(Conflict, store.insert(_key("one", name="other")))
+        await _raised(Conflict, store.replace(_key("one", name="new").entry, expected=_key("zero").entry))
+        through = await store.change_number()
+        changed = await other.changed_after(number, through)
+        assert changed is not None
+        assert {entry.id: entry for entry in changed} == {
+            "one": _key("one").entry,
+            "zero": _key("zero", name="new").entry,
+        }
+        assert await store.changed_after(number, through + 1) is None  # of which nobody told
+        await store.replace(_key("one", name="new").entry, expected=_key("one").entry)
+        assert await store.changed_after(number, await store.change_number()) is None  # `one` changed twice
+
 
 def _row(group: dict[str, str], exchanges: int, **changes: int) -> UsageRow:
     sums = {

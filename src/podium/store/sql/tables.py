@@ -69,7 +69,9 @@ api_keys = Table(
     Column("entry", Text, nullable=False),  # JSON of podium.core.snapshot.KeyEntry; digests only
     Column("created_unix_s", Double, nullable=False),
     Column("created_by", Text, nullable=False),
+    Column("changed", BigInteger, nullable=False, server_default="0"),  # the counter's value by its last change
     Index(None, "tenant"),
+    Index(None, "changed"),
 )
 
 counters = Table(
