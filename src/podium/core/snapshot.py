@@ -43,7 +43,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 def _packed(value: object) -> msgspec.msgpack.Ext:
     if isinstance(value, KeyTable):
         return msgspec.msgpack.Ext(_KEY_TABLE, value.data)
-    raise NotImplementedError
+    raise TypeError(f"a snapshot holds no {type(value).__name__}")
 
 
 def _unpacked(code: int, data: memoryview) -> KeyTable | msgspec.msgpack.Ext:
