@@ -3,6 +3,8 @@
 Nothing here costs an exchange anything while no such flag is declared.
 """
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from podium.core.errors import InvalidRequest
@@ -24,6 +26,7 @@ __all__ = ["MAX_CONTEXT_LENGTH", "check_context_length", "exchange_context", "ke
 MAX_CONTEXT_LENGTH = "max_context_length"
 _SESSION_HEADER = b"x-podium-session"
 _MAX_SESSION = 256
+_MOST_TAGS = 2048  # texts of tags that are kept as they were parsed
 
 
 def key_context(principal: "Principal") -> dict[str, object]:
@@ -86,5 +89,6 @@ def check_context_length(
 _INPUTS = {"embeddings": "input", "completions": "prompt"}
 
 
-def _tags(tags: str) -> dict[str, object]:
+@lru_cache(maxsize=_MOST_TAGS)
+def _tags(tags: str) -> Mapping[str, object]:
     return {f"tag:{name}": value for name, value in parse_tags(tags).items()}
