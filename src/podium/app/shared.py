@@ -10,6 +10,7 @@ from podium.store.redis.budgets import RedisBudgetStore
 from podium.store.redis.circuit import StoreState
 from podium.store.redis.client import RedisClient
 from podium.store.redis.connection import check_url
+from podium.store.redis.exchanges import Exchanges
 from podium.store.redis.leases import Leases
 from podium.store.redis.limits import RedisLimiter
 from podium.store.redis.members import Members
@@ -57,8 +58,9 @@ async def open_shared(
     check_url(settings)
     async with RedisClient(settings) as client:
         scripts = Scripts(client)
-        limiter = RedisLimiter(client, scripts, lease_ns=int(settings.lease_s * _SECOND_NS))
-        store = RedisBudgetStore(client, scripts, lease_s=settings.lease_s)
+        exchanges = Exchanges(scripts, settings.prefix)
+        limiter = RedisLimiter(client, scripts, lease_ns=int(settings.lease_s * _SECOND_NS), exchanges=exchanges)
+        store = RedisBudgetStore(client, scripts, lease_s=settings.lease_s, exchanges=exchanges)
         async with (
             Members(
                 client, scripts, gateway, ttl_s=settings.member_ttl_s, expected=settings.expected_gateways

@@ -30,7 +30,6 @@ _HOUR_NS = 3600 * 10**9
 _NOTHING = Cost(0, 0)
 _MAP_OF_10 = b"\x8a"
 _ESTIMATE = msgspec.msgpack.encode("estimate")
-_LARGEST_LIST = 15
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -77,23 +76,23 @@ class ChargePacker:
     def __init__(self) -> None:
         self._known: dict[str, tuple[Charge, int, bytes]] = {}
 
-    def pack(self, charge: Charge, unix_ns: int, estimate: Cost) -> bytes:
-        """As `pack_charges`, of one. `charge` is of that moment."""
+    def pack(self, charge: Charge, unix_ns: int, estimate: Cost | None = None) -> bytes:
+        """As `pack_charges`, of one; without an estimate, it says none. `charge` is of that moment."""
         known = self._known.get(charge.key)
         if known is None or known[0] is not charge or unix_ns > known[1]:
             words = words_of_charge(charge, unix_ns)
             del words["estimate"]
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            known = self._known[charge.key] = (charge, unix_ns + _HOUR_NS, _MAP_OF_10 + _pack(words)[1:] + _ESTIMATE)
-        return known[2] + _pack(estimate[0 if charge.rule.unit == "usd" else 1])
-
-    def pack_all(self, charges: Sequence[Charge], unix_ns: int, estimate: Cost) -> bytes:
-        """As `pack_charges`. `charges` are of that moment."""
-        if len(charges) > _LARGEST_LIST:
-            return pack_charges(charges, unix_ns, estimate)
-        pack = self.pack
-        return b"%c%b" % (0x90 | len(charges), b"".join([pack(charge, unix_ns, estimate) for charge in charges]))
+            known = self._known[charge.key] = (charge, unix_ns + _HOUR_NS, _pack(words))
+        if estimate is None:
+            return known[2]
+        return b"%b%b%b%b" % (
+            _MAP_OF_10,
+            known[2][1:],
+            _ESTIMATE,
+            _pack(estimate[0 if charge.rule.unit == "usd" else 1]),
+        )
 
 
 def pack_charges(charges: Sequence[Charge], unix_ns: int, estimate: Cost = _NOTHING) -> bytes:

@@ -38,6 +38,7 @@ from podium.store.redis.budget_words import (
 )
 from podium.store.redis.client import RedisClient
 from podium.store.redis.errors import StoreTrouble, StoreUnavailable
+from podium.store.redis.exchanges import Exchanges, finish_step, reserve_step
 from podium.store.redis.scripts import Scripts, script
 
 __all__ = ["RedisBudgetStore"]
@@ -47,13 +48,19 @@ _PAGE = 1000  # leases that one `expire` script ends
 
 
 class RedisBudgetStore:
-    """Reservations and accounts of all gateways. `lease_s`: how long a reservation is held at most."""
+    """Reservations and accounts of all gateways. `lease_s`: how long a reservation is held at most.
 
-    __slots__ = ("_client", "_lease_us", "_packer", "_prefix", "_scripts", "lease_s", "left", "skew_us")
+    `exchanges`: what a limiter has, too, so that what both ask for goes out together.
+    """
 
-    def __init__(self, client: RedisClient, scripts: Scripts, *, lease_s: float) -> None:
+    __slots__ = ("_client", "_exchanges", "_lease_us", "_packer", "_prefix", "_scripts", "lease_s", "left", "skew_us")
+
+    def __init__(
+        self, client: RedisClient, scripts: Scripts, *, lease_s: float, exchanges: Exchanges | None = None
+    ) -> None:
         self._client, self._scripts = client, scripts
         self._prefix = f"{client.settings.prefix}:budget1:"
+        self._exchanges = exchanges or Exchanges(scripts, client.settings.prefix)
         self._lease_us = int(lease_s * 1_000_000)
         self._packer = ChargePacker()
         self.lease_s = lease_s
@@ -75,11 +82,10 @@ class RedisBudgetStore:
 
         `deadline_s`: as in `RedisClient.send`.
         """
-        packed = self._packer.pack_all(charges, unix_ns, estimate)
         latest_s = self._client.deadline_s() if deadline_s is None else deadline_s
         for _ in range(2):
-            words = (self._client.deadline_us(), self.skew_us, self._lease_us, unix_ns // 1000, packed)
-            code, *told = await self._run("reserve", reservation_id.hex(), *words, deadline_s=deadline_s)
+            step = reserve_step(reservation_id, self._client.deadline_us(), charges, estimate, unix_ns)
+            code, *told = await self._exchanges.run(step, self.skew_us, self._lease_us, deadline_s=deadline_s)
             deadline_s = latest_s
             if code == 1:
                 self._note(charges, told)
@@ -96,20 +102,18 @@ class RedisBudgetStore:
 
     async def settle(self, reservation_id: bytes, fact: Cost) -> Settlement:
         """As BudgetStore."""
-        return settlement(await self._run("end", reservation_id.hex(), self.skew_us, "settle", *fact))
+        return await self._end(reservation_id, fact)
 
     async def release(self, reservation_id: bytes) -> Settlement:
         """As BudgetStore."""
-        return settlement(await self._run("end", reservation_id.hex(), self.skew_us, "release", 0, 0))
+        return await self._end(reservation_id, None)
 
-    def send_end(self, reservation_id: bytes, fact: Cost | None) -> "asyncio.Future[Any]":
-        """As `settle`, or as `release` without a fact, sent now: an answer for `settlement` to come.
+    def send_ends(self, ends: Sequence[tuple[bytes, Cost | None]]) -> "asyncio.Future[list[Any]]":
+        """As `settle`, or as `release` without a fact, sent now: answers for `settlement` to come.
 
         It may also be that the server does not know the script yet.
         """
-        event, cost = ("release", (0, 0)) if fact is None else ("settle", fact)
-        words = (reservation_id.hex(), self.skew_us, event, *cost)
-        return self._scripts.send(script("budgets_end"), (self._prefix,), *words)
+        return self._exchanges.send([finish_step(*end) for end in ends], self.skew_us, self._lease_us)
 
     async def count(self, reservation_id: bytes, charges: Sequence[Charge], fact: Cost, unix_ns: int) -> Settlement:
         """Count, once, what an exchange cost that was admitted at `unix_ns` without the store."""
@@ -183,6 +187,10 @@ class RedisBudgetStore:
             self.left.move_to_end(charge.key)
         while len(self.left) > _REMEMBERED:
             self.left.popitem(last=False)
+
+    async def _end(self, reservation_id: bytes, fact: Cost | None) -> Settlement:
+        step = finish_step(reservation_id, fact)
+        return settlement(await self._exchanges.run(step, self.skew_us, self._lease_us))
 
     async def _run(self, name: str, *arguments: str | bytes | int, deadline_s: float | None = None) -> Any:
         return await self._scripts.run(script(f"budgets_{name}"), (self._prefix,), *arguments, deadline_s=deadline_s)

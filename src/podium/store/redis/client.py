@@ -8,12 +8,14 @@ Rules
 4. A call that met a broken connection is sent again if its time allows, on each connection once and on a new one, so
    every call must be one that may be executed twice.
 5. Connections are opened, and the store is looked at, beside the calls.
+6. Calls that ask the same merger and wait one behind the other go out as one command.
 """
 
 import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Self
 
 from redis.exceptions import (
@@ -28,6 +30,7 @@ from podium.store.redis.circuit import Circuit, StoreState
 from podium.store.redis.connection import Command, RedisConnection, words_of
 from podium.store.redis.errors import StoreTrouble, StoreUnavailable
 from podium.store.redis.figures import Figures
+from podium.store.redis.merging import Merger, commands_of, spread
 from podium.store.redis.settings import RedisSettings
 
 __all__ = ["PROBE", "RedisClient", "forbids"]
@@ -40,10 +43,18 @@ _CANNOT = ("MISCONF", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS", "BUSY", "UNKILL
 
 
 class _Call:
-    __slots__ = ("answer", "command", "deadline_s", "turns")
+    __slots__ = ("answer", "ask", "command", "deadline_s", "merger", "turns")
 
-    def __init__(self, command: Command, answer: "asyncio.Future[Any]", deadline_s: float) -> None:
+    def __init__(
+        self,
+        command: Command,
+        answer: "asyncio.Future[Any]",
+        deadline_s: float,
+        merger: Merger | None,
+        ask: Sequence[Any],
+    ) -> None:
         self.command, self.answer, self.deadline_s = command, answer, deadline_s
+        self.merger, self.ask = merger, ask
         self.turns = 0  # connections that broke under it
 
 
@@ -110,31 +121,39 @@ class RedisClient:
         `deadline_s`: of an earlier call that this one goes on with. Raises StoreUnavailable when it is not even worth
         to wait.
         """
+        return self._send(command, None, (), deadline_s)
+
+    def ask(self, merger: Merger, ask: Sequence[Any], *, deadline_s: float | None = None) -> "asyncio.Future[Any]":
+        """As `send`, of a command that others may be in, too: the answers to come of the steps of this `ask`."""
+        return self._send((), merger, ask, deadline_s)
+
+    def _send(
+        self, command: Command, merger: Merger | None, ask: Sequence[Any], deadline_s: float | None
+    ) -> "asyncio.Future[Any]":
         self._circuit.check()
         if len(self._calls) >= self.settings.queue:
             self.figures.troubles[StoreTrouble.BUSY] += 1
             raise StoreUnavailable(StoreTrouble.BUSY, f"{len(self._calls)} calls wait already")
         if deadline_s is None:
-            call = _Call(command, self._loop.create_future(), self._loop.time() + self._timeout_s)
+            call = _Call(command, self._loop.create_future(), self._loop.time() + self._timeout_s, merger, ask)
             self._calls.append(call)
         else:
-            call = self._go_on(command, deadline_s)
+            call = _Call(command, self._loop.create_future(), deadline_s, merger, ask)
+            self._go_on(call)
         self._wake()
         if self._sweeper is None:
             self._sweeper = self._loop.call_at(call.deadline_s, self._sweep)
         return call.answer
 
-    def _go_on(self, command: Command, deadline_s: float) -> _Call:
+    def _go_on(self, call: _Call) -> None:
         """Put a call before all younger ones."""
-        if deadline_s <= self._loop.time():
+        if call.deadline_s <= self._loop.time():
             self.figures.troubles[StoreTrouble.TIMEOUT] += 1
             raise StoreUnavailable(StoreTrouble.TIMEOUT, "no answer in time")
-        call = _Call(command, self._loop.create_future(), deadline_s)
         self._calls.appendleft(call)
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
-        return call
 
     def deadline_us(self) -> int:
         """The latest moment, in the server's time, at which a call made now is of use; 0 when that is not known."""
@@ -276,7 +295,8 @@ class RedisClient:
         self.figures.round_trips += 1
         try:
             async with asyncio.timeout_at(batch[0].deadline_s):
-                answers = await connection.exchange([call.command for call in batch])
+                commands, counts = commands_of(batch)
+                answers = spread(batch, counts, await connection.exchange(commands))
         except TimeoutError as error:  # before OSError, which it is
             self._note_failure(batch, StoreTrouble.TIMEOUT, words_of(error))
         except (RedisError, OSError) as error:

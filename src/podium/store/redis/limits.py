@@ -20,6 +20,7 @@ from typing import Any
 
 from podium.store.redis.client import RedisClient
 from podium.store.redis.errors import StoreTrouble, StoreUnavailable
+from podium.store.redis.exchanges import Exchanges, Step, end_step, take_step
 from podium.store.redis.scripts import Scripts, script
 from podium.traffic.limiting.buckets import MEASURES, NOTHING, Bucket, Charge, Refusal, Standing
 from podium.traffic.limiting.limiter import Grant
@@ -46,11 +47,15 @@ class RedisGrant(Grant, eq=False, kw_only=True):
 
 
 class RedisLimiter:
-    """Admits exchanges for all gateways. `lease_ns`: how long a grant lives that is neither renewed nor ended."""
+    """Admits exchanges for all gateways. `lease_ns`: how long a grant lives that is neither renewed nor ended.
+
+    `exchanges`: what a store of budgets has, too, so that what both ask for goes out together.
+    """
 
     __slots__ = (
         "_client",
         "_end_later",
+        "_exchanges",
         "_lease_us",
         "_name",
         "_numbers",
@@ -61,8 +66,16 @@ class RedisLimiter:
         "skew_us",
     )
 
-    def __init__(self, client: RedisClient, scripts: Scripts, *, lease_ns: int = 1000 * _SECOND_NS) -> None:
+    def __init__(
+        self,
+        client: RedisClient,
+        scripts: Scripts,
+        *,
+        lease_ns: int = 1000 * _SECOND_NS,
+        exchanges: Exchanges | None = None,
+    ) -> None:
         self._client, self._scripts = client, scripts
+        self._exchanges = exchanges or Exchanges(scripts, client.settings.prefix)
         self._prefix = f"{client.settings.prefix}:limit1:"
         self._lease_us = lease_ns // 1000
         self._unended: deque[tuple[RedisGrant, Charge]] = deque(maxlen=_UNENDED)
@@ -126,21 +139,11 @@ class RedisLimiter:
 
     async def end(self, ends: Sequence[tuple[RedisGrant, Charge]]) -> None:
         """Tell the ends of at most ENDS_AT_ONCE grants; StoreUnavailable. To tell one again does nothing."""
-        keys, words = self._end_words(ends)
-        await self._scripts.run(script("limits_end"), keys, *words)
+        await self._exchanges.run_all(_end_steps(ends), self.skew_us, self._lease_us)
 
     def send_end(self, ends: Sequence[tuple[RedisGrant, Charge]]) -> "asyncio.Future[Any]":
         """As `end`, sent now: the answer to come, which may also be that the server does not know the script yet."""
-        keys, words = self._end_words(ends)
-        return self._scripts.send(script("limits_end"), keys, *words)
-
-    def _end_words(self, ends: Sequence[tuple[RedisGrant, Charge]]) -> tuple[tuple[str, ...], list[str | int]]:
-        keys: list[str] = []
-        words: list[str | int] = [self.skew_us, self._lease_us]
-        for grant, facts in ends:
-            keys += self._keys(grant)
-            words += (grant.id, len(grant.asked), *_words(grant.asked, grant.charge, facts))
-        return tuple(keys), words
+        return self._exchanges.send(_end_steps(ends), self.skew_us, self._lease_us)
 
     async def make_up(self) -> None:
         """Tell some of the ends that could not be told; StoreUnavailable."""
@@ -186,13 +189,10 @@ class RedisLimiter:
         return _standings(grant.asked, told)
 
     async def _take(self, grant: RedisGrant) -> list[Any]:
-        words = (self.skew_us, self._lease_us, *_words(grant.asked, grant.charge))
         latest_s, deadline_s = self._client.deadline_s(), None
         for _ in range(2):
-            deadline_us = self._client.deadline_us()
-            answer: list[Any] = await self._scripts.run(
-                script("limits_take"), self._keys(grant), grant.id, deadline_us, *words, deadline_s=deadline_s
-            )
+            step = take_step(grant.id, self._client.deadline_us(), grant.asked, grant.charge)
+            answer: list[Any] = await self._exchanges.run(step, self.skew_us, self._lease_us, deadline_s=deadline_s)
             if answer[0] != -1:
                 return answer
             deadline_s = latest_s
@@ -213,12 +213,15 @@ class RedisLimiter:
         return (f"{prefix}grant:{grant.id}", *[f"{prefix}bucket:{bucket.key}" for bucket in grant.asked])
 
 
-def _words(buckets: tuple[Bucket, ...], charge: Charge, facts: Charge | None = None) -> list[str | int]:
-    """The buckets as the scripts read them: kind, charge (or how far facts differ), amount, burst, window_us."""
+def _end_steps(ends: Sequence[tuple[RedisGrant, Charge]]) -> list[Step]:
+    return [end_step(grant.id, grant.asked, grant.charge, facts) for grant, facts in ends]
+
+
+def _words(buckets: tuple[Bucket, ...], charge: Charge) -> list[str | int]:
+    """The buckets as the scripts read them: kind, charge, amount, burst, window_us."""
     words: list[str | int] = []
     for bucket in buckets:
-        what = MEASURES.index(bucket.what)
-        amount = charge[what] if facts is None else facts[what] - charge[what]
+        amount = charge[MEASURES.index(bucket.what)]
         if bucket.what == "concurrency":
             words += ("c", amount, bucket.amount, bucket.amount, 0)
         else:

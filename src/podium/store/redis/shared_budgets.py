@@ -35,7 +35,7 @@ from podium.store.redis.client import RedisClient
 from podium.store.redis.errors import StoreUnavailable
 from podium.store.redis.local_shares import share_of
 from podium.store.redis.members import Members
-from podium.store.redis.outbox import Outbox
+from podium.store.redis.outbox import AT_ONCE, Outbox
 from podium.store.redis.renewals import Renewals
 
 __all__ = ["SharedBudgets"]
@@ -93,7 +93,7 @@ class SharedBudgets:
         self.outbox: Outbox[_End] = Outbox(
             self._send,
             self._tell,
-            batch=1,
+            batch=AT_ONCE,
             give_up_s=store.lease_s if give_up_s is None else give_up_s,
             told=self._told,
             lost=self._lost,
@@ -270,8 +270,7 @@ class SharedBudgets:
         return share
 
     def _send(self, ends: Sequence[_End]) -> "asyncio.Future[Any]":
-        (end,) = ends
-        return self._store.send_end(end.id, end.fact)
+        return self._store.send_ends([(end.id, end.fact) for end in ends])
 
     async def _tell(self, ends: Sequence[_End]) -> Sequence[_End]:
         answers = await asyncio.gather(*map(self._tell_one, ends), return_exceptions=True)
@@ -296,8 +295,8 @@ class SharedBudgets:
         return await self._store.settle(end.id, end.fact)
 
     def _told(self, ends: Sequence[_End], answer: Any) -> None:
-        (end,) = ends
-        self._hear(end, settlement(answer))
+        for end, one in zip(ends, answer, strict=True):
+            self._hear(end, settlement(one))
 
     def _hear(self, end: _End, told: Settlement) -> None:
         self._lost((end,))

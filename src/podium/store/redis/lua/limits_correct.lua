@@ -4,6 +4,7 @@
 local value = redis.call('GET', KEYS[1])
 if not value then return 0 end
 local serial, at, version, charge = value:match('^(%d+) (%d+) ?(%d*) ?(%d*)')
+if not serial then return 0 end
 if tonumber(ARGV[3]) <= (tonumber(version) or 0) then return 0 end
 serial, at = tonumber(serial), tonumber(at)
 local now, lease = now_us() + tonumber(ARGV[1]), tonumber(ARGV[2])

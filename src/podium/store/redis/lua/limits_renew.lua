@@ -1,5 +1,6 @@
 -- KEYS: grant, buckets. ARGV: grant id, skew_us, lease_us, then the buckets. Returns 1, or 0 when it has ended or lost a place.
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+local value = redis.call('GET', KEYS[1])
+if not value or value == 'ended' then return 0 end
 local now, lease = now_us() + tonumber(ARGV[2]), tonumber(ARGV[3])
 local kept = 1
 redis.call('PEXPIRE', KEYS[1], text(lease / 1000 + SPARE_MS))

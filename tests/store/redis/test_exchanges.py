@@ -1,0 +1,159 @@
+import asyncio
+
+import pytest
+from redis.exceptions import ResponseError
+
+from podium.economics.budgets.values import Cost
+from podium.store.redis.exchanges import Exchanges, admit_step, end_step, finish_step, reserve_step, take_step
+from podium.store.redis.scripts import STEPS_AT_ONCE
+from podium.testing.budget_conformance import make_charge
+from podium.traffic.limiting.buckets import NOTHING, Bucket, charge_of
+
+NOW_NS = 1_760_000_000_000_000_000
+HOUR = 3600 * 10**9
+LEASE_US = 600_000_000
+ONE = charge_of(0, 0)
+REQUESTS = Bucket(key="requests", what="requests", amount=3, window_ns=HOUR)
+WINDOW = Bucket(key="window", what="requests", amount=3, window_ns=HOUR, algorithm="sliding_window")
+PLACES = Bucket(key="places", what="concurrency", amount=2)
+ALL = (REQUESTS, WINDOW, PLACES)
+CHARGE = make_charge(amount=100)
+LATE = 1  # a deadline in 1970, microseconds
+
+
+@pytest.fixture
+def exchanges(scripts):
+    return Exchanges(scripts, "{podium}")
+
+
+@pytest.fixture
+def ask(exchanges):
+    async def ask(*steps):
+        return await exchanges.run_all(steps, 0, LEASE_US)
+
+    return ask
+
+
+def take(grant, buckets=ALL, deadline_us=0):
+    return take_step(grant, deadline_us, buckets, ONE)
+
+
+def reserve(number, usd=10, charge=CHARGE, deadline_us=0):
+    return reserve_step(bytes([number]) * 16, deadline_us, (charge,), Cost(usd, 0), NOW_NS)
+
+
+def finish(number, usd=None):
+    return finish_step(bytes([number]) * 16, None if usd is None else Cost(usd, 0))
+
+
+def codes(answers):
+    return [answer if isinstance(answer, int) else answer[0] for answer in answers]
+
+
+async def test_steps_are_done_in_order_and_see_what_those_before_did(ask):
+    answers = await ask(
+        take("a"), take("b"), take("c"), end_step("a", ALL, ONE, NOTHING), take("d"), take("e"), reserve(1, 60), reserve(2, 60),
+        finish(1, 20), reserve(2, 60)
+    )  # fmt: skip
+
+    assert codes(answers) == [1, 1, 0, 1, 1, 0, 1, 0, b"counted", 1]
+    assert answers[4][2::3] == [1, 1, 0]  # left
+    assert answers[9] == [1, 20]
+
+
+async def test_what_one_call_did_the_next_one_finds(ask):
+    steps = [
+        take("a"),
+        take("b"),
+        end_step("a", ALL, ONE, NOTHING),
+        take("c"),
+        reserve(1, 60),
+        finish(1, 20),
+        reserve(2),
+    ]
+    together = codes(await ask(*steps)) + codes(await ask(take("d"), finish(2, 10), reserve(3, 71), reserve(3, 70)))
+
+    assert together == [1, 1, 1, 1, 1, b"counted", 1, 0, b"counted", 0, 1]
+
+
+async def test_a_step_that_is_asked_again_does_nothing_more(ask):
+    twice = [take("a"), reserve(1, 60), take("b"), end_step("b", ALL, ONE, NOTHING), finish(1, 20)]
+    await ask(*twice, *twice)
+    answers = await ask(take("c"), reserve(2, 80), take("a"), reserve(2, 80), reserve(1, 60))
+
+    assert codes(answers) == [1, 1, 1, 1, 2]
+    assert answers[0][2::3] == [1, 1, 0]
+    assert (answers[1], answers[3]) == ([1, 0], [1])
+
+
+async def test_what_was_ended_before_it_came_takes_nothing(ask):
+    await ask(end_step("a", ALL, ONE, NOTHING), take("a"))
+
+    assert (await ask(take("b")))[0][2::3] == [2, 2, 1]
+
+
+async def test_of_steps_that_come_too_late_the_others_are_done(ask):
+    late, early, late_too, both = await ask(
+        take("a", deadline_us=LATE), take("b"), reserve(1, deadline_us=LATE), admit_step(take("c", deadline_us=LATE), reserve(2))
+    )  # fmt: skip
+
+    assert (late[0], early[0], late_too[0], both[0][0], len(both)) == (-1, 1, -1, -1, 1)
+    assert early[2::3] == [2, 2, 1]
+
+
+async def test_limits_and_budgets_are_taken_from_both_or_neither(ask):
+    fits, no_budget, again = await ask(
+        admit_step(take("a"), reserve(1, 60)), admit_step(take("b"), reserve(2, 60)), admit_step(take("a"), reserve(1, 60))
+    )  # fmt: skip
+    assert [fits[0][0], fits[1]] == [1, [1, 40]]
+    assert (no_budget[0][0], no_budget[1][0]) == (1, 0)
+    assert again == [[1, *fits[0][1:]], [1]]
+
+    await ask(take("c"))
+    (no_limit,) = await ask(admit_step(take("d"), reserve(3, 1)))
+    assert (no_limit[0][0], len(no_limit)) == (0, 1)
+    assert codes(await ask(finish(2), finish(3), finish(1, 60), reserve(4, 40))) == [
+        b"unknown",
+        b"unknown",
+        b"counted",
+        1,
+    ]
+
+
+async def test_a_limit_that_was_changed_counts_for_those_who_know_of_it(ask):
+    more = Bucket(key="requests", what="requests", amount=5, window_ns=HOUR)
+    steps = [take(str(number), (REQUESTS,)) for number in range(4)] + [take("x", (more,)), take("y", (REQUESTS,))]
+
+    assert codes(await ask(*steps)) == [1, 1, 1, 0, 1, 0]
+
+
+async def test_a_step_with_a_foreign_key_fails_alone(exchanges, server):
+    server.command("SET", "{podium}:limit1:bucket:places", "not ours")
+
+    wrong, right = await asyncio.gather(
+        exchanges.run(take("a"), 0, LEASE_US), exchanges.run(reserve(1), 0, LEASE_US), return_exceptions=True
+    )
+
+    assert isinstance(wrong, ResponseError) and right == [1, 90]
+    assert (await exchanges.run(take("b", (REQUESTS,)), 0, LEASE_US))[0] == 1
+
+
+async def test_what_is_asked_for_in_one_turn_is_one_script(exchanges, server):
+    await exchanges.run(take("first"), 0, LEASE_US)
+    server.command("CONFIG", "RESETSTAT")
+
+    asked = [exchanges.run(reserve(number, 1), 0, LEASE_US) for number in range(2 * STEPS_AT_ONCE)]
+    assert codes(await asyncio.gather(*asked)) == [1] * 100 + [0] * (2 * STEPS_AT_ONCE - 100)
+
+    assert "cmdstat_evalsha:calls=2," in server.command("INFO", "commandstats")
+
+
+async def test_who_waits_with_others_and_goes_away_is_left_out(exchanges, client):
+    await exchanges.run(reserve(0, 1), 0, LEASE_US)
+    gone = asyncio.create_task(exchanges.run(reserve(1), 0, LEASE_US))
+    stays = asyncio.create_task(exchanges.run(reserve(2), 0, LEASE_US))
+    await asyncio.sleep(0)
+    gone.cancel()
+
+    assert await stays == [1, 89]
+    assert client.waiting == 0
