@@ -209,7 +209,8 @@ class RolloutLoop:
     async def _share_out(self, standing: Standing, progress: Progress, judgement: Judgement) -> None:
         """Give arms other shares. What is counted from here on is counted anew, as at a step."""
         now = self._now()
-        check_freeze(standing, now)
+        if judgement.verdict != "failed":  # an arm that failed is taken out at any time
+            check_freeze(standing, now)
         at = standing.after(now)
         evidence = await self._analyst.keep(standing, judgement, "shares_changed", now)
         detail = f"other shares: {judgement.shares_detail}"[:_MAX_DETAIL]
