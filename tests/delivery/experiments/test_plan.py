@@ -89,6 +89,15 @@ def test_what_can_be_seen_in_the_samples_that_an_effect_takes_is_that_effect(mea
         assert by_method(back)[one.method].detectable == pytest.approx(effect, rel=0.02)
 
 
+def test_however_large_the_effect_there_are_subjects_enough():
+    given = by_method(planned("judge_score", 0.5, 0.01, effect=0.4))
+    busy = Base(Expected(0.5, 0.01**2, samples_per_subject=20))
+    of_busy_ones = by_method(planned("judge_score", base=busy, effect=0.4, weights=(3, 1)))
+
+    assert {one.samples for one in given.values()} == {50}
+    assert {one.samples for one in of_busy_ones.values()} == {1000}
+
+
 def test_days_are_of_the_traffic_that_takes_part():
     base = Base(expected_of("error_rate", 0.02, None), exchanges_per_day=1000.0)
     whole = by_method(planned(base=base, effect=0.01))["fixed"]

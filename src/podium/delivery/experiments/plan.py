@@ -1,7 +1,8 @@
 """How many exchanges and days an experiment takes, or which effect it can show in so many. Pure.
 
 Both methods are planned: a fixed horizon, looked at once, and confidence sequences, looked at whenever one likes. The
-level is shared out over the arms that are compared to the first one, as reports do.
+level is shared out over the arms that are compared to the first one, as reports do. However large an effect is, each
+arm has as many subjects as intervals need.
 """
 
 from collections.abc import Sequence
@@ -161,7 +162,8 @@ def _by(method: Method, question: Question, base: Base) -> MethodPlan:
     if question.effect is not None:
         effect = _on_scale(question.measure, question.effect)
         needed = [_samples(method, question, base, effect, one / weights[0]) for one in weights[1:]]
-        total = max(needed) * whole / weights[0] / per_exchange
+        fewest = MINIMUM_SUBJECTS * base.expected.samples_per_subject * whole / least
+        total = max(max(needed) * whole / weights[0], fewest) / per_exchange
     asked = _asked(question, base)
     detectable = [_detectable(method, question, base, asked, one / weights[0]) for one in weights[1:]] if asked else []
     found = [one for one in detectable if one is not None]
