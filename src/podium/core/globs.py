@@ -1,7 +1,6 @@
 """Texts with `*` for any run of characters, compiled."""
 
 from collections.abc import Callable, Sequence
-from operator import contains
 
 __all__ = ["one_of"]
 
@@ -14,7 +13,16 @@ def one_of(patterns: Sequence[str]) -> Callable[[str], bool]:
     globs = tuple(_glob(pattern) for pattern in patterns if "*" in pattern)
     if not globs:
         return exact.__contains__
-    return lambda text: contains(exact, text) or any(matches(text) for matches in globs)
+
+    def covers(text: str) -> bool:
+        if text in exact:
+            return True
+        for matches in globs:  # noqa: SIM110 - exchanges wait for it, and `any` takes twice as long
+            if matches(text):
+                return True
+        return False
+
+    return covers
 
 
 def _glob(pattern: str) -> Callable[[str], bool]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from podium.core.flags import Condition, Scalar
+from podium.core.globs import one_of
 from podium.delivery.flags.semver import parse_version
 from podium.delivery.flags.values import Context
 
@@ -87,30 +88,9 @@ def _one_of(wanted: Iterable[Scalar]) -> _Passes:
     return passes
 
 
-def _like(patterns: Iterable[str]) -> _Passes:
-    globs = tuple(map(_glob, patterns))
-    return lambda value: isinstance(value, str) and any(glob(value) for glob in globs)
-
-
-def _glob(pattern: str) -> Callable[[str], bool]:
-    """No regular expression: the time of one grows with the text's length to the power of its `*`."""
-    first, *rest = pattern.split("*")
-    if not rest:
-        return lambda text: text == pattern
-    *middle, last = rest
-
-    def matches(text: str) -> bool:
-        if len(text) < len(first) + len(last) or not (text.startswith(first) and text.endswith(last)):
-            return False
-        at, end = len(first), len(text) - len(last)
-        for part in middle:
-            found = text.find(part, at, end)
-            if found < 0:
-                return False
-            at = found + len(part)
-        return True
-
-    return matches
+def _like(patterns: Sequence[str]) -> _Passes:
+    covers = one_of(patterns)
+    return lambda value: isinstance(value, str) and covers(value)
 
 
 def _between(least: float | None, below: float | None) -> _Passes:
