@@ -3,7 +3,6 @@ import pytest
 from podium.control import feedback
 from podium.control.feedback import KnownExchanges
 from podium.control.loader import LoaderStatus
-from podium.testing.clock import TestClock
 from podium.testing.events import make_event
 from podium.testing.memory_store import MemoryLedger
 
@@ -27,7 +26,7 @@ class LateLedger(MemoryLedger):
 
 async def test_what_ended_just_now_is_waited_for():
     ledger = LateLedger()
-    known = KnownExchanges(ledger, TestClock(), LoaderStatus)
+    known = KnownExchanges(ledger, LoaderStatus)
     assert await known.known("acme", "q") is True
     assert ledger.looks == 3
 
@@ -37,4 +36,4 @@ async def test_what_ended_just_now_is_waited_for():
     [(LoaderStatus(), False), (LoaderStatus(error="gone"), None), (LoaderStatus(lag_bytes=1, lag_s=3.0), None)],
 )
 async def test_a_ledger_that_is_behind_says_neither_yes_nor_no(status, known):
-    assert await KnownExchanges(MemoryLedger(), TestClock(), lambda: status).known("acme", "q") is known
+    assert await KnownExchanges(MemoryLedger(), lambda: status).known("acme", "q") is known

@@ -27,6 +27,7 @@ from podium.identity.keys import derive_secret
 from podium.store.journal_folders import JournalFolders
 from podium.store.sql.database import open_database
 from podium.store.sql.experiment_store import SqlExperimentStore
+from podium.store.sql.feedback import SqlFeedback
 from podium.store.sql.keys import SqlKeyStore
 from podium.store.sql.lease import SqlLeaderLease
 from podium.store.sql.ledger import SqlLedger
@@ -95,6 +96,7 @@ async def open_plane(
             budgeting=Budgeting(budget_truth(settings, root, database), settings.redis.lease_s, told),
             gateways=await stack.enter_async_context(gateways),
             shared=shared,
+            feedback=SqlFeedback(database),
             rolling_out=RollingOut(
                 lambda lag_s: ExperimentAnalyst(SqlAnalyst(kept, resources, lag_s), kept),
                 await stack.enter_async_context(_rollout_gateways(settings, own_key(pepper).text)),

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from podium.control.experiments.views import ExperimentView
+from podium.control.feedback import FeedbackPage, FeedbackView
 from podium.control.flag_report import FlagEvaluation, FlagReport, FlagState
 from podium.control.ports import UsageRow
 from podium.control.rollouts.views import EvidenceNote, RolloutView
@@ -30,6 +31,8 @@ __all__ = [
     "ExperimentList",
     "ExperimentReport",
     "ExperimentView",
+    "FeedbackPage",
+    "FeedbackView",
     "FlagEvaluation",
     "FlagReport",
     "FlagState",

@@ -148,6 +148,10 @@ class AdminClient:
         query = {"tenant": tenant, "before": before, "limit": limit}
         return self._call("GET", f"/exchanges/{quote(request_id, safe='/:@')}", answers.ExchangeList, query=query)
 
+    def feedback(self, *, limit: int, **only: str | None) -> answers.FeedbackPage:
+        """What users said, newest first; `only`: of this tenant, rollout, kind, and `before` an id."""
+        return self._call("GET", "/feedback", answers.FeedbackPage, query={**only, "limit": limit})
+
     def limits(self, **subject: str | None) -> answers.StandingsReport:
         """How limits stand; `subject`: of this key, tenant, user, model, ip."""
         return self._call("GET", "/limits", answers.StandingsReport, query=dict(subject))

@@ -22,6 +22,7 @@ COMMANDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("keys", ("keys",)),
     ("usage", ("usage",)),
     ("exchanges", ("exchanges",)),
+    ("feedback", ("feedback",)),
     ("limits", ("limits",)),
     ("flags", ("flags",)),
     ("budget", ("budget",)),

@@ -13,7 +13,7 @@ from podium.control.budget_spending import LedgerSpending
 from podium.control.budget_truth import BudgetTruths, TruthPublisher
 from podium.control.exchanges import Exchanges
 from podium.control.experiments.use import Experiments, ExperimentStore
-from podium.control.feedback import KnownExchanges
+from podium.control.feedback import FeedbackList, FeedbackShelf, KnownExchanges
 from podium.control.flag_report import Flags
 from podium.control.keys import Keys
 from podium.control.leader import Duty, Leader, new_holder, perform
@@ -99,6 +99,7 @@ class ControlPlane:
         budgeting: Budgeting | None = None,
         gateways: GatewayAsker | None = None,
         shared: SharedStandings | None = None,
+        feedback: FeedbackShelf | None = None,
         rolling_out: RollingOut | None = None,
     ) -> None:
         """`shared`: the store that gateways share limits and budgets in; None: each counts for itself."""
@@ -124,7 +125,8 @@ class ControlPlane:
             batch_events=settings.loader_batch_events,
             poll_s=settings.loader_poll_s,
         )
-        self.known_exchanges = KnownExchanges(ledger, self.clock, lambda: self.loader.status)
+        self.known_exchanges = KnownExchanges(ledger, lambda: self.loader.status)
+        self.feedback = FeedbackList(feedback)
         rollouts = Standings(resource_store, changed=self.snapshots.changed)
         loop = None
         if rolling_out is not None:

@@ -10,12 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from sqlalchemy import func, select, text
 
+from podium.control.feedback import FeedbackList
 from podium.control.ports import Change
+from podium.core.errors import InvalidRequest
 from podium.core.event import AnswerFlag
 from podium.core.ids import event_id
 from podium.core.records import FeedbackRecord, JudgementRecord
 from podium.core.rollouts import ArmShare, Progress, Rollout, Step
 from podium.store.sql import opinions as opinions_module
+from podium.store.sql.feedback import SqlFeedback
 from podium.store.sql.ledger import SqlLedger
 from podium.store.sql.opinions import WAIT_S
 from podium.store.sql.resources import SqlResourceStore
@@ -231,3 +234,39 @@ async def test_in_whatever_order_and_however_often_journals_are_read_each_opinio
     for part in order:
         await place.ledger.load("a/1", 1, *part)
     assert (await place.counted("thumbs_up_rate")).total_x - before == 4
+
+
+async def test_feedback_is_read_newest_first_page_by_page(place):
+    events = [exchange(request_id=f"q{number}", tenant="acme" if number % 2 else "globex") for number in range(6)]
+    said = [
+        says(
+            f"q{number}",
+            tenant=event.tenant,
+            given_unix_s=100.1234567 + number // 2,
+            thumbs=number % 2 * 1.0,
+            comment=f"comment {number}",
+            user="ann",
+        )
+        for number, event in enumerate(events)
+    ]
+    await place.ledger.load("a/1", 1, tuple(events), tuple(said))
+    reads = FeedbackList(SqlFeedback(place.database))
+    seen, before = [], None
+    while True:
+        page = await reads.page(before=before, limit=5)
+        seen += page.feedback
+        before = page.next_before
+        if before is None:
+            break
+    assert len({one.id for one in seen}) == len(seen) == 12
+    assert [one.given_unix_s for one in seen] == sorted((one.given_unix_s for one in seen), reverse=True)
+    comments = (await reads.page(tenant="acme", kind="comment")).feedback
+    assert [one.comment for one in comments] == ["comment 5", "comment 3", "comment 1"]
+    assert {one.value for one in comments} == {None}
+    assert (comments[0].request_id, comments[0].arm, comments[0].rollout, comments[0].user) == (
+        "q5", "candidate", "r", "ann",
+    )  # fmt: skip
+    assert (await reads.page(rollout="other")).feedback == ()
+    for wrong in ("x", "1-2-3", "1.5-" + "0" * 31 + "-thumbs"):
+        with pytest.raises(InvalidRequest):
+            await reads.page(before=wrong)

@@ -14,6 +14,7 @@ from podium.control.plane import ControlPlane
 from podium.web.admin import (
     exchanges,
     experiments,
+    feedback,
     flags,
     keys,
     openapi,
@@ -63,6 +64,7 @@ def build_admin_app(
             *keys.HANDLERS,
             *usage.HANDLERS,
             *exchanges.HANDLERS,
+            *feedback.HANDLERS,
             *standings.HANDLERS,
             *flags.HANDLERS,
             *state.HANDLERS,
