@@ -50,3 +50,11 @@ def test_no_secret_of_a_provider_is_in_a_snapshot(monkeypatch):
     monkeypatch.setenv("KEY", "s3cret")
 
     assert b"s3cret" not in encode_snapshot(SNAPSHOT)
+
+
+def test_whether_only_keys_differ_is_told():
+    replace = msgspec.structs.replace
+    assert replace(SNAPSHOT, revision=8, published_unix_s=9.0, keys=()).only_keys_differ(SNAPSHOT)
+    assert decode_snapshot(encode_snapshot(SNAPSHOT)).only_keys_differ(SNAPSHOT)
+    for name in set(SNAPSHOT.__struct_fields__) - {"revision", "published_unix_s", "keys", "flags"}:
+        assert not replace(SNAPSHOT, **{name: {}}).only_keys_differ(SNAPSHOT)

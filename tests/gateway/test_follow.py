@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 
+import msgspec
 import pytest
 
 from podium.core.errors import OperatorError, Unavailable
-from podium.core.snapshot import Snapshot
+from podium.core.resources import BackendSpec, Model, Provider, Tenant, Version
+from podium.core.snapshot import KeyEntry, Snapshot
 from podium.gateway.fleet import Fleet
 from podium.gateway.follow import SnapshotFollower
 from podium.testing.clock import TestClock
@@ -135,3 +137,77 @@ async def test_a_damaged_one_is_read_once_and_the_one_after_it_is_taken(follow):
     source.revision, source.read_error = 3, None
     await follower.look()
     assert revision(follower) == 3
+
+
+@pytest.fixture
+def many_models():
+    """Snapshots of so many models that compiling them takes several turns of the loop."""
+    provider = Provider(protocol="openai", base_url="http://127.0.0.1:9/v1")
+    return Snapshot(
+        revision=1,
+        published_unix_s=1.0,
+        keys=(KeyEntry(id="k1", tenant="t", name="n", secrets=()), KeyEntry(id="k2", tenant="t", name="n", secrets=())),
+        tenants={"t": Tenant()},
+        providers={"p": provider},
+        versions={"v": Version(backends=(BackendSpec(provider="p", model="m"),))},
+        models={f"m{number}": Model(version="v") for number in range(2000)},
+    )
+
+
+class Told:
+    """A source of what a test tells; each read is new."""
+
+    def __init__(self, snapshot):
+        self.snapshot = snapshot
+
+    async def stamp(self):
+        return self.snapshot.revision
+
+    async def read(self):
+        return self.snapshot
+
+
+def turns_until(follower, until):
+    """Count the loop's turns, and what a gateway that is asked in each of them would say."""
+    seen = []
+
+    async def watch():
+        while not until():
+            seen.append((follower.current.snapshot.revision, follower.current.key("k1")))
+            await asyncio.sleep(0)
+
+    return seen, asyncio.create_task(watch())
+
+
+async def test_others_have_turns_while_many_models_are_compiled(follow, many_models):
+    source = Told(many_models)
+    follower = follow(source)
+    await follower.look()
+    models = {**many_models.models, "new": Model(version="v")}
+    source.snapshot = msgspec.structs.replace(many_models, revision=2, models=models)
+    seen, watching = turns_until(follower, lambda: "new" in follower.current.models)
+    await follower.look()
+    await watching
+    assert len(seen) > 3
+    assert {revision for revision, _ in seen} == {1}  # the old world, whole, until the new one is
+    assert follower.current.pool("new") is not None
+
+
+async def test_a_key_that_is_revoked_does_not_wait_for_the_models(follow, many_models):
+    source = Told(many_models)
+    follower = follow(source)
+    await follower.look()
+    first = follower.current
+    (entry,) = [entry for entry in many_models.keys if entry.id == "k1"]
+    assert first.key("k1") == entry
+    first.principal(entry)
+    revoked = many_models.keys.changed({"k1": msgspec.structs.replace(entry, revoked_unix_s=1.0)})
+    source.snapshot = msgspec.structs.replace(many_models, revision=2, keys=revoked)
+    seen, watching = turns_until(follower, lambda: follower.current.pool("m0") is not first.pool("m0"))
+    await follower.look()
+    await watching
+    early = [key for revision, key in seen if revision == 2]
+    assert len(early) > 3
+    assert all(key.revoked_unix_s == 1.0 for key in early)
+    assert follower.current.key("k1").revoked_unix_s == 1.0
+    assert follower.current.key("k2") == first.key("k2")

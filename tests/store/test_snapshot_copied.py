@@ -60,3 +60,14 @@ async def test_the_copy_serves_while_the_database_was_never_seen(open_at, copy, 
     await copy.publish(snapshot(5))
     assert await gateway.stamp() is not None
     assert (await gateway.read()).revision == 5
+
+
+async def test_the_last_revision_is_of_whoever_published_last(copy, tmp_path):
+    other = SnapshotStore(tmp_path / "snapshot.bin", KEY)
+    assert await copy.last_revision() == 0
+    await copy.publish(snapshot(3))
+    assert [await one.last_revision() for one in (copy, other)] == [3, 3]
+    await other.publish(snapshot(4))
+    assert [await one.last_revision() for one in (copy, other)] == [4, 4]
+    (tmp_path / "snapshot.bin").write_bytes(b"damaged")
+    assert [await one.last_revision() for one in (copy, other)] == [0, 0]

@@ -140,6 +140,10 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_old_one(path, monkeypatch)
     assert [file.name for file in path.parent.iterdir()] == ["snapshot.bin"]
 
 
+def test_the_stamp_of_what_was_written_is_told(path):
+    assert write_snapshot(path, KEY, SNAPSHOT) == snapshot_stamp(path)
+
+
 def test_the_stamp_changes_with_each_publication_even_of_the_same_content(path):
     assert snapshot_stamp(path) is None
     stamps = []

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import time
+from collections.abc import Generator
 from typing import Protocol
 
 import structlog
@@ -16,6 +18,8 @@ from podium.gateway.world import World
 __all__ = ["SnapshotFollower", "SnapshotSource"]
 
 log = structlog.get_logger(__name__)
+
+_SLICE_S = 0.005  # that calls wait for at most while a snapshot is compiled
 
 
 class SnapshotSource(Protocol):
@@ -81,11 +85,40 @@ class SnapshotFollower:
             )
             return
         if self.current is None or snapshot.revision != self.current.snapshot.revision:
-            self.install(snapshot)
+            await self._install_by_and_by(snapshot)
+
+    async def _install_by_and_by(self, snapshot: Snapshot) -> None:
+        """As `install`, while others have their turns: ten thousand models take half a second to compile."""
+        making = World.made(snapshot, self._upstreams, self._fleet, self._clock.monotonic_ns())
+        world = _go_on(making)
+        before = self.current
+        if world is None and before is not None and await asyncio.to_thread(snapshot.only_keys_differ, before.snapshot):
+            # A key that was revoked is refused now. The rest is looked at all the same: a secret in a file may be new.
+            self.current = before.with_keys_of(snapshot)
+        while world is None:
+            await asyncio.sleep(0)
+            world = _go_on(making)
+        self._set(world)
 
     def install(self, snapshot: Snapshot) -> None:
         """Compile a snapshot and make it the current world; running exchanges keep theirs."""
-        self.current = World(snapshot, self._upstreams, self._fleet, self._clock.monotonic_ns())
+        self._set(World(snapshot, self._upstreams, self._fleet, self._clock.monotonic_ns()))
+
+    def _set(self, world: World) -> None:
+        self.current = world
         self._upstreams.retire_unused()
         self._fleet.retire_unused()
-        log.info("snapshot_installed", revision=snapshot.revision, models=len(snapshot.models), keys=len(snapshot.keys))
+        now = world.snapshot
+        log.info("snapshot_installed", revision=now.revision, models=len(now.models), keys=len(now.keys))
+
+
+def _go_on(making: Generator[None, None, World]) -> World | None:
+    """Compile for some milliseconds; None: it is not done."""
+    until = time.perf_counter() + _SLICE_S
+    try:
+        while time.perf_counter() < until:
+            next(making)
+    except StopIteration as done:
+        world: World = done.value
+        return world
+    return None

@@ -1,7 +1,8 @@
 """A snapshot, compiled into what an exchange looks up. Immutable but for its caches; swapped whole."""
 
+import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 
 from podium.core.recent import Recent
 from podium.core.resources import BackendSpec, Model
@@ -55,19 +56,44 @@ class World:
     """Everything that a gateway knows at one revision."""
 
     def __init__(self, snapshot: Snapshot, upstreams: UpstreamFactory, fleet: Fleet, now_ns: int) -> None:
+        for _ in self._make(snapshot, upstreams, fleet, now_ns):
+            pass
+
+    @classmethod
+    def made(
+        cls, snapshot: Snapshot, upstreams: UpstreamFactory, fleet: Fleet, now_ns: int
+    ) -> Generator[None, None, "World"]:
+        """Yields now and then, so that others have a turn while thousands of models are compiled; returns the world."""
+        world = cls.__new__(cls)
+        yield from world._make(snapshot, upstreams, fleet, now_ns)
+        return world
+
+    def with_keys_of(self, snapshot: Snapshot) -> "World":
+        """This world with other keys, at once. Everything else that is declared is the same in both snapshots."""
+        world = copy.copy(self)
+        world._know(snapshot)  # noqa: SLF001 - its own
+        return world
+
+    def _know(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
+        self._principals: Recent[str, Principal] = Recent(_MAX_PRINCIPALS)
+        self._proven: Recent[bytes, tuple[Principal, float]] = Recent(_MAX_PROVEN)
+
+    def _make(self, snapshot: Snapshot, upstreams: UpstreamFactory, fleet: Fleet, now_ns: int) -> Iterator[None]:
+        self._know(snapshot)
         self.limits = LimitTable(snapshot.limit_policies)
         self.budgets = BudgetTable(snapshot.budgets)
         self.flags = FlagSet(snapshot.flags)
         self._dearest: dict[str, DearestPrice] = {}
-        self._principals: Recent[str, Principal] = Recent(_MAX_PRINCIPALS)
-        self._proven: Recent[bytes, tuple[Principal, float]] = Recent(_MAX_PROVEN)
         self._names = {name: name for name in snapshot.models}
         self._names |= {alias: name for name, model in snapshot.models.items() for alias in model.aliases}
         compiler = _Compiler(snapshot, upstreams, fleet, now_ns)
         others = {place: compiler.pool(*place) for place in dict.fromkeys(_other_versions(snapshot))}
         # A model's own version comes last: what it has in common with others is as it says.
-        self._pools = {name: compiler.pool(name, choose_version(model)[0]) for name, model in snapshot.models.items()}
+        self._pools: dict[str, Pool | None] = {}
+        for name, model in snapshot.models.items():
+            self._pools[name] = compiler.pool(name, choose_version(model)[0])
+            yield
         self.rollouts = self._rollouts(others, fleet.bursts)
         self.fallback_rules = {
             name: pool.fallbacks for name, pool in self._pools.items() if pool is not None and pool.fallbacks

@@ -16,13 +16,13 @@ __all__ = ["SnapshotStamp", "keep_newer", "read_revision", "read_snapshot", "sna
 SnapshotStamp = tuple[int, int, int]
 
 
-def write_snapshot(path: Path, key: bytes, snapshot: Snapshot) -> None:
-    """Put `snapshot` in the place of `path` at once, mode 0600; a reader sees the old one or the new one.
+def write_snapshot(path: Path, key: bytes, snapshot: Snapshot) -> SnapshotStamp:
+    """Put `snapshot` in the place of `path` at once, mode 0600; a reader sees the old one or the new one. Its stamp.
 
     OperatorError: it cannot be written.
     """
     with _told(path):
-        _replace(path, sealed(snapshot, key))
+        return _replace(path, sealed(snapshot, key))
 
 
 def keep_newer(path: Path, data: bytes) -> bool:
@@ -50,13 +50,14 @@ def _told(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _replace(path: Path, data: bytes) -> SnapshotStamp:
     descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".tmp", dir=path.parent)  # mode 0600
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+            stamp = _stamp_of(os.fstat(file.fileno()))
         Path(name).replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -67,6 +68,7 @@ def _replace(path: Path, data: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+    return stamp
 
 
 def read_snapshot(path: Path, key: bytes) -> Snapshot:
@@ -94,4 +96,8 @@ def snapshot_stamp(path: Path) -> SnapshotStamp | None:
         stat = path.stat()
     except OSError:
         return None
+    return _stamp_of(stat)
+
+
+def _stamp_of(stat: os.stat_result) -> SnapshotStamp:
     return stat.st_mtime_ns, stat.st_size, stat.st_ino

@@ -24,6 +24,7 @@ class SnapshotStore:
     def __init__(self, path: Path, key: bytes) -> None:
         self._path = path
         self._key = key
+        self._own: tuple[SnapshotStamp | None, int] = None, 0  # what was published here: its stamp and revision
 
     async def stamp(self) -> SnapshotStamp | None:
         """Changes with each publication; None when nothing was published."""
@@ -38,13 +39,17 @@ class SnapshotStore:
 
     async def last_revision(self) -> int:
         """The revision that was published last; 0 when there is none that can be read."""
+        stamp, revision = self._own
+        if stamp is not None and stamp == await self.stamp():  # a large one need not be proved again
+            return revision
         with contextlib.suppress(OperatorError, FileNotFoundError):
             return await asyncio.to_thread(read_revision, self._path, self._key)
         return 0
 
     async def publish(self, snapshot: Snapshot) -> None:
         """Replace what is published."""
-        await asyncio.to_thread(write_snapshot, self._path, self._key, snapshot)
+        stamp = await asyncio.to_thread(write_snapshot, self._path, self._key, snapshot)
+        self._own = stamp, snapshot.revision
 
     async def keep(self, data: bytes) -> bool:
         """Take a copy of what was published elsewhere, sealed; False when a newer one is here."""
