@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 __all__ = ["AIM_GROUPS", "FIGURES", "METRIC_TITLES", "NOTES", "Aim", "Figure"]
 
-ONE_BACKEND, MANY_BACKENDS, SCALE, TRANSLATION, ENGINE = AIM_GROUPS = (
+ONE_BACKEND, MANY_BACKENDS, SCALE, ROLLOUTS, TRANSLATION, ENGINE = AIM_GROUPS = (
     "One backend",
     "Many backends",
     "Limits, overload, many keys, many gateways",
+    "Rollouts, experiments, flags",
     "Translation",
     "Embedded engine",
 )
@@ -59,6 +60,7 @@ METRIC_TITLES = {
     "failover-soak": "Memory after 50,000 and after 300,000 exchanges, four backends",
     "slow": "One slow backend of four: 2 s later than the others (median 200 ms, p99 500 ms), 50 streams a second",
     "choice": "Choosing among 1,000 backends, the place taken and given back",
+    "rollouts": "Choosing a version by rollout, experiment and flags; a look at a rollout of 10 million exchanges",
     "keys": "1,000,000 keys and 10,000 models beside ten: non-streamed chat, 64 connections",
     "overload": "Ten times the capacity of a pool that works on 20 requests at a time, 100 ms each",
     "two-gateways": "Two gateways on two cores beside one: non-streamed chat, 64 connections to each",
@@ -97,6 +99,13 @@ NOTES = {
         " load came from elsewhere."
     ),
     "choice": "The gateway's own pool with breakers on, each choice with another tenant, session, prompt and time.",
+    "rollouts": (
+        "Timed is all that an exchange pays: the flag that bounds the context, the flag that lets it into the rollout,"
+        " the segment, the subject's bucket, the choice. `alone`: nothing else is declared; `beside 1,000`: the same"
+        " model in a world of 1,000 rollouts and 1,000 flags; `among 1,000`: each exchange for another model, drawn"
+        " evenly from them: none takes more steps, but little of what each needs is in the processor's caches. A look"
+        " reads the sums and judges them; it is the median of five."
+    ),
 }
 
 _ENGINE_AIM = Aim(0.95, "worker", subject="podium-engine", group=ENGINE)
@@ -104,6 +113,8 @@ _TRANSLATION_AIM = Aim(0.4, subject="podium-translation", group=TRANSLATION)
 _SLOW_AIM = Aim(1.5, subject="podium-slow", group=MANY_BACKENDS)
 _SOAK_AIM = Aim(1.05, subject="podium-failover", group=MANY_BACKENDS)
 _CHOICE_AIM = Aim(10.0, group=MANY_BACKENDS)
+_VERSION_AIM = Aim(8.0, group=ROLLOUTS)
+_LOOK_AIM = Aim(1.0, group=ROLLOUTS)
 _KEYS_AIM = Aim(0.9, "podium-few-keys", subject="podium-many-keys", group=SCALE)
 _MEMORY_AIM = Aim(1500, subject="podium-many-keys", group=SCALE)
 _TWO_AIM = Aim(1.7, "podium-one-gateway", subject="podium-two-gateways", group=SCALE)
@@ -188,6 +199,39 @@ def _choice() -> tuple[Figure, ...]:
     return tuple(
         Figure("choice", f"{name}_us", f"choosing among 1,000: {name}", "µs", 1, aims=(_CHOICE_AIM,), ratio=False)
         for name in _STRATEGIES
+    )
+
+
+def _rollouts() -> tuple[Figure, ...]:
+    places = {"alone": "alone", "beside": "beside 1,000", "among": "among 1,000"}
+    kinds = {"canary": "a canary", "experiment": "an experiment"}
+    databases = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
+    return (
+        *(
+            Figure(
+                "rollouts",
+                f"{kind}_{place}_us",
+                f"choosing a version by {title} and flags, {where}",
+                "µs",
+                1,
+                aims=() if place == "among" else (_VERSION_AIM,),
+                ratio=False,
+            )
+            for kind, title in kinds.items()
+            for place, where in places.items()
+        ),
+        *(
+            Figure(
+                "rollouts",
+                f"{name}_look_s",
+                f"a look at a rollout of 10 million exchanges, {title}",
+                "s",
+                2,
+                aims=(_LOOK_AIM,),
+                ratio=False,
+            )
+            for name, title in databases.items()
+        ),
     )
 
 
@@ -305,6 +349,7 @@ FIGURES = (
     Figure("failover-soak", "late_resident_mb", "RSS after 300,000", "MB", 1, ratio=False),
     *_slow(),
     *_choice(),
+    *_rollouts(),
     *_keys(),
     *_overload(),
     Figure("two-gateways", "requests_per_s", "requests/s", "req/s", 0, more_is_better=True, aims=(_TWO_AIM,)),

@@ -16,6 +16,7 @@ from harness.metrics.keys import ManyKeys
 from harness.metrics.latency import Latency
 from harness.metrics.overload import Overload
 from harness.metrics.requests import Requests
+from harness.metrics.rollouts import Rollouts
 from harness.metrics.slow import SlowBackend
 from harness.metrics.soak import Soak
 from harness.metrics.start import Start
@@ -39,6 +40,7 @@ METRICS: tuple[Metric, ...] = (
     Soak("failover-soak"),
     SlowBackend(),
     Choice(),
+    Rollouts(),
     ManyKeys(),
     Overload(),
     TwoGateways(),

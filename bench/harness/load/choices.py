@@ -7,17 +7,16 @@ way. Each timed call has facts of its own: tenant, session, prompt, random value
 import os
 import random
 import time
-from collections.abc import Awaitable
 
 import msgspec
 
 from harness.load.generator import run_generator
+from harness.load.uncalled import UncalledUpstreams
 from podium.core.resources import BackendSpec, Model, Price, Provider, Version
 from podium.core.serving import Balancing
 from podium.core.snapshot import Snapshot
 from podium.gateway.fleet import Fleet
 from podium.gateway.pool import Pool
-from podium.gateway.ports import Answer, Headers, Upstream
 from podium.gateway.world import World
 from podium.traffic.balancing.ports import CallFacts
 from podium.traffic.balancing.registry import STRATEGIES
@@ -47,28 +46,6 @@ class ChoicesResult(msgspec.Struct, frozen=True, kw_only=True):
     microseconds: dict[str, float]
 
 
-class _Upstream:
-    """Is never called (podium.gateway.ports.Upstream)."""
-
-    endpoints = frozenset(("chat.completions",))
-    reports_stream_usage = True
-    total_s = 60.0
-
-    def __init__(self, provider: str, model: str) -> None:
-        self.provider, self.model, self.label = provider, model, f"{provider}/{model}"
-
-    def call(self, endpoint: str, body: bytes, *, headers: Headers, deadline_s: float) -> Awaitable[Answer]:
-        raise NotImplementedError
-
-
-class _Factory:
-    def upstream(self, provider: str, spec: Provider, model: str) -> Upstream:  # noqa: ARG002 - a Protocol's signature
-        return _Upstream(provider, model)
-
-    def retire_unused(self) -> None:
-        """Nothing is kept."""
-
-
 def _pool(strategy: str, count: int, draw: random.Random) -> Pool:
     provider = Provider(protocol="openai", base_url="http://127.0.0.1:9/v1")
     backends = tuple(
@@ -90,7 +67,7 @@ def _pool(strategy: str, count: int, draw: random.Random) -> Pool:
         models={_MODEL: model},
         prices=price,
     )
-    pool = World(snapshot, _Factory(), Fleet(), _NOW_NS).pool(_MODEL)
+    pool = World(snapshot, UncalledUpstreams(), Fleet(), _NOW_NS).pool(_MODEL)
     assert pool is not None
     for backend in pool.backends:
         state = backend.state
