@@ -18,7 +18,7 @@ from podium.web.admin.rollouts import Message, Seen
 
 __all__ = ["HANDLERS", "ExperimentList"]
 
-_HTML = "text/html; charset=utf-8"
+_HTML = "text/html"  # the framework adds the charset
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
