@@ -23,8 +23,9 @@ OLD, NEW = "The capital is Paris.", "The capital is Lyon."
 class House:
     """The processes, and the model servers on the test's own loop: waits for processes are in threads."""
 
-    def __init__(self, site, key, servers):
+    def __init__(self, site, key, servers, control, gateway):
         self.site, self.key, self.servers = site, key, servers
+        self.control, self.gateway = control, gateway  # the processes of control, and of the first gateway
 
     async def rollout(self, name, **analysis):
         """Declare a model with a rollout that gives half of the users the new version, and begin it."""
@@ -101,15 +102,14 @@ async def house(tmp_path):
             f"http://127.0.0.1:{one.port}" for one in site.gateways
         )
         processes = ExitStack()
-        await asyncio.to_thread(processes.enter_context, site.running_control())
+        started = [await asyncio.to_thread(processes.enter_context, site.running_control())]
         stack.push_async_callback(asyncio.to_thread, processes.close)
-        for number in (0, 1):
-            await asyncio.to_thread(processes.enter_context, site.running_gateway(number))
+        started += [await asyncio.to_thread(processes.enter_context, site.running_gateway(number)) for number in (0, 1)]
         for name, server in servers.items():
             spec = {"protocol": "openai", "base_url": server.url}
             await asyncio.to_thread(site.declare, {"kind": "Provider", "name": name, "spec": spec})
         _, key = await asyncio.to_thread(site.new_key, "callers")
-        yield House(site, key, servers)
+        yield House(site, key, servers, *started[:2])
 
 
 async def test_a_candidate_that_users_do_not_like_is_returned(house):
@@ -146,6 +146,23 @@ async def test_feedback_is_tied_to_exchanges_of_the_tenant_and_survives_the_gate
     assert house.rows(kept) == [("comment", 0.0, "mine alone"), ("score", 0.5, "")]
     logs = b"".join(path.read_bytes() for path in house.site.control.folder.glob("*.log"))
     assert b"mine alone" not in logs
+
+
+async def test_feedback_that_was_answered_survives_control_and_gateway(house):
+    await house.rollout("kept", metrics=[])
+    request_id, _ = await house.chat("kept", "ann")
+    await asyncio.to_thread(house.control.kill)
+    for score in (0.25, 0.75):
+        answer = await house.post("/v1/feedback", {"request_id": request_id, "score": score})
+        assert (answer.status_code, answer.json()["known"]) == (200, True)
+    answer = await house.post("/v1/feedback", {"request_id": request_id, "thumbs": "up"}, gateway=1)
+    assert (answer.status_code, answer.json()["known"]) == (202, False)
+    await asyncio.to_thread(house.gateway.kill)
+    with ExitStack() as again:
+        await asyncio.to_thread(again.enter_context, house.site.running_control())
+        kept = "SELECT kind, value FROM feedback ORDER BY kind"
+        await true_in_a_thread(lambda: len(house.rows(kept)) == 2, timeout_s=30)
+        assert house.rows(kept) == [("score", 0.25), ("thumbs", 1.0)]
 
 
 async def test_a_candidate_whose_answers_a_judge_finds_worse_is_returned(house):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
 from podium.control.flags import check_flags
+from podium.control.judge_rules import unfit_judges
 from podium.control.problems import Problem
 from podium.control.registry_rules import references_of_version, retired_in_use, wrong_versions
 from podium.control.specs import Key, State
@@ -38,6 +39,7 @@ def check_change(
         *wrong_versions(before, after),
         *retired_in_use(before, after, references),
         *_second_rollouts(before, after),
+        *unfit_judges(before, after),
         *_too_many(before, after),
     )
 
