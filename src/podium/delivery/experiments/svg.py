@@ -13,11 +13,11 @@ __all__ = ["ForestRow", "Line", "forest", "lines"]
 
 _WIDTH = 720
 _ROW = 30
-_LEFT, _RIGHT = 250, 150
+_LEFT, _RIGHT = 240, 180
 _TOP, _BOTTOM = 14, 34
 _HEIGHT = 240
 _LINE_LEFT, _LINE_RIGHT = 76, 130
-_TICKS = 5
+_TICKS = 6
 _MOST_ROWS = 80
 _DASHES = ("", "7 4", "2 3", "9 3 2 3", "4 4", "1 4")
 
@@ -106,7 +106,7 @@ def _forest_row(scale: _Scale, row: ForestRow, middle: float) -> list[str]:
     bounds = [(at, bound) for at, bound in ((low, row.lower), (high, row.upper)) if bound is not None]
     kind = escape(row.kind, quote=True)
     return [
-        _text(_LEFT - 12, middle + 4, _cut(row.label, 38), anchor="end"),
+        _text(_LEFT - 12, middle + 4, _cut(row.label, 34), anchor="end"),
         f'<line class="interval {kind}" x1="{scale(low):.1f}" y1="{middle}" x2="{scale(high):.1f}" y2="{middle}"/>',
         *(
             f'<line class="interval {kind}" x1="{scale(at):.1f}" y1="{middle - 5}" x2="{scale(at):.1f}"'
@@ -114,7 +114,7 @@ def _forest_row(scale: _Scale, row: ForestRow, middle: float) -> list[str]:
             for at, _ in bounds
         ),
         f'<circle class="{kind}" cx="{scale(row.estimate):.1f}" cy="{middle}" r="4.5"/>',
-        _text(_WIDTH - _RIGHT + 10, middle + 4, _cut(row.told, 22), anchor="start"),
+        _text(_WIDTH - _RIGHT + 10, middle + 4, _cut(row.told, 26), anchor="start"),
     ]
 
 

@@ -1,6 +1,7 @@
 """Measures, effects and values as people read them."""
 
 from collections.abc import Callable
+from math import floor, log10
 
 from podium.core.experiments import Method
 from podium.delivery.analysis.compared import RATES
@@ -45,6 +46,7 @@ FINDINGS: dict[Finding, str] = {
 }
 _NANO = 1e-9
 _FINE_USD = 0.01
+_DECIMALS = 6
 
 
 def measure_text(measure: str) -> str:
@@ -63,7 +65,8 @@ def dollars(usd: float | None) -> str:
         return ""
     sign, size = ("-" if usd < 0 else ""), abs(usd)
     if size and size < _FINE_USD:
-        return f"{sign}${size:.2g}" if size >= 1e-4 else f"{sign}${size:.8f}".rstrip("0")  # noqa: PLR2004
+        digits = 2 - floor(log10(size))  # three that count
+        return f"{sign}${size:.{digits}f}".rstrip("0")
     return f"{sign}${size:,.2f}"
 
 
@@ -85,12 +88,18 @@ def effect_text(row: EffectRow, value: float | None) -> str:
     if value is None:
         return ""
     if row.scale == "relative":
-        return f"{value * 100:+.3g}%"
+        return f"{_signed(value * 100)}%"
     if row.measure in RATES:
-        return f"{value * 100:+.3g} points"
+        return f"{_signed(value * 100)} points"
     if row.measure == "cost_nanousd":
         return f"{'' if value < 0 else '+'}{dollars(value * _NANO)}"
-    return f"{value:+.4g}"
+    return _signed(value)
+
+
+def _signed(value: float) -> str:
+    """`+12.5`, `-0.31`, `0`: to three digits, and none that rounding leaves behind."""
+    rounded = round(value, _DECIMALS)
+    return f"{rounded:+.3g}" if rounded else "0"
 
 
 def bounds_of(row: EffectRow, by: Method) -> Bounds | None:
