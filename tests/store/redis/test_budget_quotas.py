@@ -100,6 +100,7 @@ class House:
             await self.pass_time(USE_S)
         number, _ = await self.reserve(who, estimate, charges)
         self.settle(who, number, cost)
+        await eventually(lambda: not self.gateways[who].budgets.outbox)
         return (2 * asks + 1) * cost
 
     async def told(self):

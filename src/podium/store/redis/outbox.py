@@ -1,7 +1,7 @@
 """What has to be told to the shared store, and nobody waits for.
 
 Rules
-1. What is put in during one turn of the event loop goes out together, before whatever is asked for later.
+1. What is put in goes out together with what is asked for next, and before it; after two milliseconds at the latest.
 2. What could not be told is told again until it is, oldest first, by a task that the outbox owns. So telling a thing
    twice must do nothing more.
 3. It is bounded: what is older than `give_up_s`, and the oldest of more than `most`, is given up and counted.
@@ -24,6 +24,7 @@ __all__ = ["AT_ONCE", "Outbox"]
 _log = structlog.get_logger(__name__)
 
 AT_ONCE = 32
+_LINGER_S = 0.002
 _PAUSE_S = 0.05  # between two tries; while the store is known to be down, one costs nothing
 
 Item = TypeVar("Item")
@@ -91,7 +92,7 @@ class Outbox(Generic[Item]):
         self._new.append(item)
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self.flush)
+            self._loop.call_later(_LINGER_S, self._flush_in_time)
 
     def put_late(self, item: Item) -> None:
         """Have it told by `tell`."""
@@ -99,7 +100,6 @@ class Outbox(Generic[Item]):
 
     def flush(self) -> None:
         """Send what is new, now: it goes out before what is sent after this."""
-        self._scheduled = False
         new = self._new
         while new:
             batch = [new.popleft() for _ in range(min(len(new), self._batch))]
@@ -110,6 +110,10 @@ class Outbox(Generic[Item]):
                 continue
             self._under_way += len(batch)
             answer.add_done_callback(partial(self._answered, batch))
+
+    def _flush_in_time(self) -> None:
+        self._scheduled = False
+        self.flush()
 
     def _answered(self, batch: list[Item], answer: "asyncio.Future[Any]") -> None:
         self._under_way -= len(batch)

@@ -113,14 +113,11 @@ local function give_back(b, units, serial)
   while first <= #serials and serials[first] <= serial do first = first + 1 end
   if first <= #lows then
     units = math.min(units, lows[first])
-    local kept_lows, kept_serials = {}, {}
-    for i = 1, #lows do
-      local low = i >= first and lows[i] - units or lows[i]
-      if i >= first or low < lows[first] - units then
-        kept_lows[#kept_lows + 1], kept_serials[#kept_serials + 1] = low, serials[i]
-      end
-    end
-    b.lows, b.serials = kept_lows, kept_serials
+    local last, low = first - 1, lows[first] - units -- of those before it, marks that are not lower are none any more
+    while last > 0 and lows[last] >= low do last = last - 1 end
+    local gone = first - 1 - last
+    for i = first, #lows do lows[i - gone], serials[i - gone] = lows[i] - units, serials[i] end
+    for i = #lows, #lows - gone + 1, -1 do lows[i], serials[i] = nil, nil end
   end
   b.used = math.max(0, b.used - units)
 end
