@@ -30,9 +30,10 @@ class Court:
     def __init__(self, stage, judge):
         self.stage, self.judge = stage, judge
 
-    async def serve(self, rollout=CANARY, **model):
-        stage = self.stage
-        places = {"a": {"region": "eu"}, "b": {"region": "eu"}, "j": {"base_url": self.judge.url, "region": "us"}}
+    async def serve(self, rollout=CANARY, *, judge=None, **model):
+        """`judge`: the spec of a provider that is simulated."""
+        stage, judge = self.stage, judge or {"base_url": self.judge.url, "region": "us"}
+        places = {"a": {"region": "eu"}, "b": {"region": "eu"}, "j": judge}
         await stage.serve(providers=places, m=stage.model("a"), other="b", judge="j")
         declared = stage.gateway.follower.current.snapshot
         progress = Progress(
@@ -142,6 +143,15 @@ async def test_it_may_prefer_the_old_one_or_neither(court, likes, scores, end):
     await court.ask()
     await court.ends(**{end: 1})
     assert (court.opinions[0].score_first, court.opinions[0].score_second) == scores
+
+
+@pytest.mark.parametrize("protocol", ["openai", "anthropic", "gemini"])
+async def test_a_judge_may_speak_any_protocol(court, protocol):
+    await court.serve(judge={"protocol": protocol})
+    court.stage["j"].behave(Behaviour(text='{"why": "?", "better": "B"}'))
+    await court.ask()
+    await court.ends(by_order=1)
+    assert [request.refused for request in court.stage["j"].requests] == [None, None]
 
 
 async def test_a_judge_that_goes_by_the_order_is_told_from_one_that_judges(court):
