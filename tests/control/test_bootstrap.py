@@ -91,6 +91,15 @@ async def test_when_the_admin_key_was_revoked_a_new_one_replaces_it(resources, k
     assert mode(folder.admin_key_file) == 0o600
 
 
+async def test_while_the_key_of_the_file_works_no_other_is_looked_at(
+    resources, keys, key_store, folder, clock, monkeypatch
+):
+    await declare_defaults(resources)
+    await ensure_admin_key(keys, resources, folder, clock)
+    monkeypatch.delattr(type(key_store), "all")
+    assert await ensure_admin_key(keys, resources, folder, clock) is None
+
+
 async def test_an_admin_key_file_with_something_else_is_not_overwritten(resources, keys, folder, clock):
     await declare_defaults(resources)
     folder.path.mkdir()

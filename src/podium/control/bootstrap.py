@@ -1,5 +1,6 @@
 """The first start: a secret, a state to begin with, and a key to get in. Safe to run again, and by two at once."""
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from podium.control.keys import Keys, NewKey, is_live
 from podium.control.private_file import create_private_file, read_private_file, replace_private_file
 from podium.control.resources import Resources
 from podium.core.clock import Clock
-from podium.core.errors import Conflict, OperatorError
+from podium.core.errors import Conflict, NotFound, OperatorError
 from podium.core.layout import DataFolder
 from podium.core.resources import BackendSpec, Model, Price, Provider, Resource, Tenant, Version
 from podium.identity.keys import ApiKey, new_api_key, parse_api_key
@@ -93,8 +94,12 @@ async def ensure_admin_key(keys: Keys, resources: Resources, folder: DataFolder,
        round, the crash would leave a key that nobody knows.
     3. Of two processes one makes the file; the other reads it and finds the key inserted already.
     """
-    records = await keys.all()
     now = clock.unix_ns() / 1e9
+    with contextlib.suppress(OperatorError):  # a file that cannot be read matters only where it is needed
+        on_disk = parse_api_key(read_private_file(folder.admin_key_file) or "")
+        if on_disk is not None and await _is_admin(keys, on_disk.id, now):
+            return None  # as at most starts, which need not look at a million keys
+    records = await keys.all()
     if any(record.entry.admin and is_live(record.entry, now) for record in records):
         return None
     key = _admin_key_on_disk(folder, used={record.entry.id for record in records})
@@ -104,6 +109,14 @@ async def ensure_admin_key(keys: Keys, resources: Resources, folder: DataFolder,
     except Conflict:
         return None
     return AdminKey(key.id, key.text)
+
+
+async def _is_admin(keys: Keys, key_id: str, now: float) -> bool:
+    try:
+        entry = (await keys.get(key_id)).entry
+    except NotFound:
+        return False
+    return entry.admin and is_live(entry, now)
 
 
 def _admin_key_on_disk(folder: DataFolder, used: set[str]) -> ApiKey:

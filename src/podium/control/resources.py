@@ -215,7 +215,10 @@ class Resources:
 
     async def _tenants_with_keys(self) -> frozenset[str]:
         now = self._clock.unix_ns() / 1e9
-        return frozenset(record.entry.tenant for record in await self._keys.all() if is_live(record.entry, now))
+        found: set[str] = set()
+        async for entries in self._keys.batches():
+            found |= {entry.tenant for entry in entries if is_live(entry, now)}
+        return frozenset(found)
 
     async def _try_commit(self, plan: Plan, author: str, message: str, *, undoes: int | None = None) -> Revision | None:
         """None when another revision came first."""

@@ -162,17 +162,21 @@ class KeyTableBuilder:
         self._packed.update((entry.id, _encode(entry)) for entry in entries)
 
     def table(self) -> KeyTable:
-        """The table of all that were added."""
+        """The table of all that were added; they are given away, and the builder is empty again."""
         return KeyTable(self.packed())
 
     def packed(self) -> bytes:
-        """What a table is made of."""
-        count = _pages_for(len(self._packed))
+        """What a table is made of; the builder is empty again."""
+        keys, count = len(self._packed), _pages_for(len(self._packed))
         pages: list[list[bytes]] = [[] for _ in range(count)]
-        for key_id, entry in self._packed.items():
+        while self._packed:  # of a million each copy counts: what was used goes at once
+            key_id, entry = self._packed.popitem()
             pages[_page_of(key_id, count)].append(entry)
-        encoded = [_encode([msgspec.Raw(entry) for entry in page]) for page in pages]
-        return b"".join((_head([len(page) for page in encoded], len(self._packed)), *encoded))
+        encoded = []
+        pages.reverse()
+        while pages:
+            encoded.append(_encode([msgspec.Raw(entry) for entry in pages.pop()]))
+        return b"".join((_head([len(page) for page in encoded], keys), *encoded))
 
 
 def _head(sizes: list[int], count: int) -> bytes:

@@ -12,7 +12,15 @@ from podium.core.limits import LimitPolicy
 from podium.core.resources import Model, Price, Provider, Tenant, Version
 from podium.core.rollouts import Progress, Rollout
 
-__all__ = ["KeyEntry", "KeySecret", "KeyTable", "Snapshot", "decode_snapshot", "encode_snapshot"]
+__all__ = [
+    "KeyEntry",
+    "KeySecret",
+    "KeyTable",
+    "Snapshot",
+    "decode_snapshot",
+    "decode_snapshot_before",
+    "encode_snapshot",
+]
 
 _KEY_TABLE = 1  # msgpack's extension type
 
@@ -61,12 +69,18 @@ def _unpacked(code: int, data: memoryview) -> KeyTable | msgspec.msgpack.Ext:
         raise msgspec.DecodeError(str(error)) from error
 
 
-def _converted(kind: type, value: object) -> object:
-    """Keys as a Podium before published them: an array."""
-    if kind is KeyTable and isinstance(value, list):
-        return KeyTable.of(msgspec.convert(value, tuple[KeyEntry, ...]))
-    return value
+class _Before(Snapshot, frozen=True, kw_only=True):
+    """As the version before published it."""
+
+    keys: tuple[KeyEntry, ...] = ()  # type: ignore[assignment]  # that is what differs
 
 
+def decode_snapshot_before(body: bytes | memoryview) -> Snapshot:
+    """A snapshot of the version before, whose keys are an array."""
+    found = _decode_before(body)
+    return Snapshot(**{name: getattr(found, name) for name in Snapshot.__struct_fields__})
+
+
+_decode_before = msgspec.msgpack.Decoder(_Before).decode
 encode_snapshot = msgspec.msgpack.Encoder(enc_hook=_packed).encode
-decode_snapshot = msgspec.msgpack.Decoder(Snapshot, dec_hook=_converted, ext_hook=_unpacked).decode
+decode_snapshot = msgspec.msgpack.Decoder(Snapshot, ext_hook=_unpacked).decode

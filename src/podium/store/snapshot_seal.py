@@ -10,7 +10,7 @@ import hmac
 import msgspec
 
 from podium.core.errors import OperatorError
-from podium.core.snapshot import Snapshot, decode_snapshot, encode_snapshot
+from podium.core.snapshot import Snapshot, decode_snapshot, decode_snapshot_before, encode_snapshot
 
 __all__ = ["FORMAT_VERSION", "HEAD_BYTES", "opened", "proved_revision", "sealed", "sealed_revision"]
 
@@ -52,8 +52,9 @@ def opened(data: bytes, key: bytes, name: str) -> Snapshot:
     OperatorError about `name`: it is damaged, or was not sealed with `key`.
     """
     body = _proved(data, key, name)
+    before = int.from_bytes(data[_VERSION], "little") < FORMAT_VERSION
     try:
-        return decode_snapshot(body)
+        return decode_snapshot_before(body) if before else decode_snapshot(body)
     except msgspec.DecodeError as error:
         raise _unusable(name, f"does not fit this Podium ({error})") from error
 
