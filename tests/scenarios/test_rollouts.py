@@ -140,10 +140,10 @@ class Stage:
         return seen
 
     @asynccontextmanager
-    async def callers(self):
+    async def callers(self, users=USERS):
         """Streams at both gateways until the block ends."""
         first, second = self.loads = [
-            StreamLoad(one.port, self.key, model=self.name, per_second=PER_SECOND, users=USERS, name=f"{self.name}-{n}")
+            StreamLoad(one.port, self.key, model=self.name, per_second=PER_SECOND, users=users, name=f"{self.name}-{n}")
             for n, one in enumerate(self.house.gateways)
         ]
         async with first, second:
@@ -294,6 +294,37 @@ async def test_of_two_operators_at_once_one_is_told_what_the_other_did(stage):
     assert "moved since you saw it" in refused
     assert "operator-" in refused
     assert (await stage.reaches("running"))["step"] == 1
+    await asyncio.to_thread(stage.ask, "abort")
+
+
+async def test_without_traffic_it_holds_and_goes_on_when_callers_come(stage):
+    stage = stage("quiet")
+    plan = steps(20, 100)
+    await asyncio.to_thread(stage.declare, steps=plan, analysis={**FEW, "no_data_after_s": 2})
+    await asyncio.to_thread(stage.ask, "start")
+    held = await stage.reaches("paused")
+    assert (held["step"], held["reason"]) == (0, "no_data")
+    assert "had no exchange" in held["detail"]
+    async with stage.callers():
+        await stage.reaches("promoted", timeout_s=40)
+    assert stage.failed == []
+
+
+@pytest.mark.parametrize(("name", "behaviour"), [("alone", STREAM), ("unlucky", "chunks=0,share=0.3")])
+async def test_one_caller_who_makes_all_the_traffic_decides_nothing(stage, upstreams, name, behaviour):
+    stage = stage(name)
+    await asyncio.to_thread(stage.declare, steps=steps(50, 100), analysis=FEW)
+    upstreams[1].behave(behaviour)
+    async with stage.callers(users=0):  # all of them are one key's
+        await asyncio.to_thread(stage.ask, "start")
+        await stage.reaches("running")
+        known_s = asyncio.get_running_loop().time() + 2  # at both gateways
+        await eventually(lambda: len(stage.since(known_s)) >= 100, timeout_s=30)
+        seen = {one.backend for one in stage.since(known_s)}
+        _, after = await asyncio.to_thread(stage.ask)
+        assert (after["phase"], after["step"]) == ("running", 0), after
+        assert after["verdict"]["reason"] in {"too_few_samples", "too_few_subjects", "too_early"}, after
+        assert len(seen) == 1, seen
     await asyncio.to_thread(stage.ask, "abort")
 
 
