@@ -46,6 +46,7 @@ class OpinionLoad:
         self._now_s = now_unix_s
         self._sqlite = connection.dialect.name == "sqlite"
         self._counted: list[tuple[Event, str, float]] = []  # exchange, measure, value
+        self._waiting: dict[str, int] = {}  # of tenants, as far as they were counted
 
     async def run(self, new: Mapping[bytes, Event], opinions: Iterable[Opinion]) -> None:
         """Take up what waited for the events that are new, and these."""
@@ -108,9 +109,12 @@ class OpinionLoad:
     async def _wait(self, opinion: Opinion, *, waited: bool) -> None:
         of = opinions_waiting.c
         request_id = opinion.request_id if isinstance(opinion, FeedbackRecord) else ""
-        mine = of.tenant == opinion.tenant
-        many = await self._connection.scalar(select(func.count()).select_from(opinions_waiting).where(mine))
-        if (many or 0) >= MOST_WAITING:
+        many = self._waiting.get(opinion.tenant)
+        if many is None:
+            counted = select(func.count()).select_from(opinions_waiting).where(of.tenant == opinion.tenant)
+            many = await self._connection.scalar(counted) or 0
+        self._waiting[opinion.tenant] = many
+        if many >= MOST_WAITING:
             self._end_all((opinion,), "dropped")
             return
         since_s = min(opinion.given_unix_s, self._now_s) if waited else self._now_s
@@ -122,8 +126,10 @@ class OpinionLoad:
             "body": encode_opinion(opinion),
             "since_unix_s": since_s,
         }
-        if await self._insert(opinions_waiting, row) and not waited:
-            self._end_all((opinion,), "waiting")
+        if await self._insert(opinions_waiting, row):
+            self._waiting[opinion.tenant] += 1
+            if not waited:
+                self._end_all((opinion,), "waiting")
 
     async def _keep_feedback(self, given: FeedbackRecord, event: Event) -> None:
         for kind, value, comment in opinions_of(given):

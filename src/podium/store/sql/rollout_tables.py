@@ -130,6 +130,7 @@ opinions_waiting = Table(
     Column("since_unix_s", Double, nullable=False),
     Index(None, "tenant", "request_id"),
     Index(None, "exchange_id"),
+    Index(None, "since_unix_s"),
 )
 
 evidence = Table(

@@ -24,3 +24,4 @@ def upgrade() -> None:
     )
     op.create_index("ix_opinions_waiting_tenant_request_id", "opinions_waiting", ["tenant", "request_id"])
     op.create_index("ix_opinions_waiting_exchange_id", "opinions_waiting", ["exchange_id"])
+    op.create_index("ix_opinions_waiting_since_unix_s", "opinions_waiting", ["since_unix_s"])
