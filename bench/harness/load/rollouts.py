@@ -178,7 +178,7 @@ def _choices(world: World, models: int, choices: int, draw: random.Random) -> di
     found = {}
     for kind in _KINDS:
         names = [name for name in world.rollouts if name.startswith(kind)][:models]
-        _time_us(world, names, choices // 4, draw)
+        _time_us(world, names, max(choices // 4, 8 * len(names)), draw)  # what is first used is compiled then
         found[kind] = min(_time_us(world, names, choices, draw) for _ in range(_REPEATS))
     return found
 
