@@ -4,9 +4,10 @@ import pytest
 from redis.exceptions import ResponseError
 
 from podium.economics.budgets.values import Cost
-from podium.store.redis.exchanges import Exchanges, admit_step, end_step, finish_step, reserve_step, take_step
+from podium.store.redis.exchanges import Exchanges, end_step, finish_step, reserve_step, take_step
 from podium.store.redis.scripts import STEPS_AT_ONCE
 from podium.testing.budget_conformance import make_charge
+from podium.testing.waiting import eventually
 from podium.traffic.limiting.buckets import NOTHING, Bucket, charge_of
 
 NOW_NS = 1_760_000_000_000_000_000
@@ -93,31 +94,10 @@ async def test_what_was_ended_before_it_came_takes_nothing(ask):
 
 
 async def test_of_steps_that_come_too_late_the_others_are_done(ask):
-    late, early, late_too, both = await ask(
-        take("a", deadline_us=LATE), take("b"), reserve(1, deadline_us=LATE), admit_step(take("c", deadline_us=LATE), reserve(2))
-    )  # fmt: skip
+    late, early, late_too = await ask(take("a", deadline_us=LATE), take("b"), reserve(1, deadline_us=LATE))
 
-    assert (late[0], early[0], late_too[0], both[0][0], len(both)) == (-1, 1, -1, -1, 1)
+    assert (late[0], early[0], late_too[0]) == (-1, 1, -1)
     assert early[2::3] == [2, 2, 1]
-
-
-async def test_limits_and_budgets_are_taken_from_both_or_neither(ask):
-    fits, no_budget, again = await ask(
-        admit_step(take("a"), reserve(1, 60)), admit_step(take("b"), reserve(2, 60)), admit_step(take("a"), reserve(1, 60))
-    )  # fmt: skip
-    assert [fits[0][0], fits[1]] == [1, [1, 40]]
-    assert (no_budget[0][0], no_budget[1][0]) == (1, 0)
-    assert again == [[1, *fits[0][1:]], [1]]
-
-    await ask(take("c"))
-    (no_limit,) = await ask(admit_step(take("d"), reserve(3, 1)))
-    assert (no_limit[0][0], len(no_limit)) == (0, 1)
-    assert codes(await ask(finish(2), finish(3), finish(1, 60), reserve(4, 40))) == [
-        b"unknown",
-        b"unknown",
-        b"counted",
-        1,
-    ]
 
 
 async def test_a_limit_that_was_changed_counts_for_those_who_know_of_it(ask):
@@ -157,3 +137,25 @@ async def test_who_waits_with_others_and_goes_away_is_left_out(exchanges, client
 
     assert await stays == [1, 89]
     assert client.waiting == 0
+
+
+async def test_ends_go_out_with_what_is_asked_for_next(open_gateway, server):
+    gateway = await open_gateway(server, member_ttl_s=60)
+    for _ in range(3):  # until the script is known to each connection
+        grant = await gateway.acquire(ALL, ONE)
+        server.command("CONFIG", "RESETSTAT")
+        gateway.release(grant)
+        gateway.release(await gateway.acquire(ALL, ONE))
+        stats = server.command("INFO", "commandstats")
+        await eventually(lambda: gateway.untold == 0)
+
+    assert "cmdstat_evalsha:calls=1," in stats
+
+
+async def test_an_end_that_nothing_follows_goes_out_all_the_same(open_gateway, server):
+    gateway = await open_gateway(server)
+    await gateway.reserve(1, (CHARGE,))
+    gateway.spend(1, 7)
+
+    await eventually(lambda: gateway.untold == 0)
+    assert (await gateway.shared.store.standing((CHARGE,), NOW_NS))[0].settled == 7

@@ -16,10 +16,10 @@ from podium.store.redis.scripts import MergedScript, Scripts, script
 from podium.traffic.limiting.buckets import MEASURES, Bucket
 from podium.traffic.limiting.buckets import Charge as Taken
 
-__all__ = ["Exchanges", "Step", "admit_step", "end_step", "finish_step", "reserve_step", "take_step"]
+__all__ = ["Exchanges", "Step", "end_step", "finish_step", "reserve_step", "take_step"]
 
 _NOTHING = Cost(0, 0)
-_TAKE, _END, _RESERVE, _SETTLE, _RELEASE, _ADMIT = range(1, 7)  # as in exchanges.lua
+_TAKE, _END, _RESERVE, _SETTLE, _RELEASE = range(1, 6)  # as in exchanges.lua
 _REMEMBERED = 20_000  # packed buckets
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -66,21 +66,6 @@ def finish_step(reservation_id: bytes, fact: Cost | None) -> Step:
     """End a reservation; None: it cost nothing."""
     name = reservation_id.hex()
     return Step(_RELEASE, name) if fact is None else Step(_SETTLE, name, *fact)
-
-
-def admit_step(take: Step, reserve: Step) -> Step:
-    """Do what both say, or neither; the deadline is that of the first."""
-    return Step(
-        _ADMIT,
-        *take.words[1:],
-        reserve.words[1],
-        reserve.words[3],
-        buckets=take.buckets,
-        amounts=take.amounts,
-        charges=reserve.charges,
-        estimate=reserve.estimate,
-        unix_ns=reserve.unix_ns,
-    )
 
 
 class Exchanges:

@@ -12,13 +12,11 @@
 --     {-1, now} too late
 --   4 settle  {4, id, nanousd, tokens}, 5 release {5, id}
 --     {outcome, crossings...}
---   6 admit   {6, grant, deadline_us, id, made_us, takes, costs}: both or neither
---     {what 1 says} or {what 1 says, what 3 says}; what was taken is given back where it does not say that it is held
 -- Returns the answers; of a step that failed, for example because of a key that is not ours, the error.
 local LIMITS = KEYS[2]
 local time, lease = now_us(), tonumber(ARGV[2])
 local now = time + tonumber(ARGV[1])
-local until_us, grant_px = text(now + lease), text(lease / 1000 + SPARE_MS)
+local now_text, until_us, grant_px = text(now), text(now + lease), text(lease / 1000 + SPARE_MS)
 local held_px, ended_px = text(lease / 1000 + REMEMBER_MS), text(REMEMBER_MS)
 local batch = cmsgpack.unpack(ARGV[3])
 local kinds, charges = batch[1], batch[2]
@@ -61,7 +59,7 @@ end
 
 -- Take what has room; nothing when the grant was given before.
 local function take(grant, serial, takes)
-  if not redis.call('SET', grant_key(grant), text(serial) .. ' ' .. text(now), 'PX', grant_px, 'NX') then return end
+  if not redis.call('SET', grant_key(grant), text(serial) .. ' ' .. now_text, 'PX', grant_px, 'NX') then return end
   for i = 1, #takes, 2 do
     local b, amount = bucket_at(takes[i]), takes[i + 1]
     if b.kind == 'c' then
@@ -191,19 +189,10 @@ local function finish(id, fact)
   return answer
 end
 
-local function admit(s)
-  local grant, id, takes = s[2], s[4], s[6]
-  local room, serial = look(takes)
-  if not room and not known(grant) then return {tell_all(0, takes)} end
-  local reserved = reserve(id, s[5], s[7])
-  if reserved[1] == 1 and room then take(grant, serial, takes) end
-  return {tell_all(1, takes), reserved}
-end
-
 local function answer_of(s)
   local code = s[1]
-  if (code == 1 or code == 3 or code == 6) and too_late(time, s[3]) then
-    return code == 6 and {{-1, time}} or {-1, time}
+  if (code == 1 or code == 3) and too_late(time, s[3]) then
+    return {-1, time}
   elseif code == 1 then
     local room, serial = look(s[4])
     if room then take(s[2], serial, s[4]) end
@@ -212,8 +201,6 @@ local function answer_of(s)
     return give_back_or_more(s[2], s[3])
   elseif code == 3 then
     return reserve(s[2], s[4], s[5])
-  elseif code == 6 then
-    return admit(s)
   end
   return finish(s[2], code == 4 and {s[3], s[4]} or nil)
 end
