@@ -14,12 +14,12 @@ from podium.control.experiments.designs import digest_of, is_unchanged
 from podium.control.rollouts.ports import Analyst, Judgement
 from podium.control.rollouts.standing import Standing
 from podium.core.rollouts import Progress, Rollout
-from podium.delivery.analysis.observed import Observed
+from podium.delivery.analysis.observed import ArmSeen, Observed
 from podium.delivery.analysis.verdict import Verdict
 from podium.delivery.buckets import steps_of
 from podium.delivery.experiments.course import End, end_of, samples_of
 from podium.delivery.experiments.design import short
-from podium.delivery.experiments.shares import next_shares, without
+from podium.delivery.experiments.shares import next_shares, waits_for, without
 from podium.delivery.phases import Happening
 
 __all__ = ["ExperimentAnalyst", "Observer"]
@@ -37,6 +37,9 @@ class Observer(Protocol):
 
     async def observe(self, name: str, rollout: Rollout, progress: Progress) -> Observed:
         """In the run that goes on; of an adaptive experiment evened over its shares."""
+
+    async def arms_seen(self, name: str, progress: Progress) -> tuple[ArmSeen, ...]:
+        """Each arm in each span of the run."""
 
 
 class ExperimentAnalyst:
@@ -59,13 +62,22 @@ class ExperimentAnalyst:
             return _with_arms_out(standing, progress, judgement)
         if judgement.happening is not None or progress.phase != "running":
             return judgement
-        observed = await self._seen.observe(standing.name, standing.rollout, progress)
+        observed = await self._observe(standing, progress, now_unix_s)
         end = end_of(standing.rollout, progress, observed, now_unix_s)
         if end is not None:
             detail = f"{_ENDS[end]}: {_told(standing.rollout, progress, observed)}"
             return changed(judgement, reason=str(end), detail=detail, happening=Happening.STEP_DONE)
         shares = next_shares(standing.rollout, progress, observed, now_unix_s)
         return changed(judgement, shares=shares.arms, shares_detail=shares.detail)
+
+    async def _observe(self, standing: Standing, progress: Progress, now_unix_s: float) -> Observed:
+        """What was seen; without its cells when they decide nothing now, for they are many."""
+        name, rollout = standing.name, standing.rollout
+        assert rollout.experiment is not None
+        arms = Observed(await self._seen.arms_seen(name, progress))
+        if rollout.experiment.stop == "at_samples" and waits_for(rollout, progress, arms, now_unix_s) is not None:
+            return arms
+        return await self._seen.observe(name, rollout, progress)
 
     async def keep(self, standing: Standing, judgement: Judgement, happening: str, now_unix_s: float) -> str:
         """Store the evidence of a decision; its id."""

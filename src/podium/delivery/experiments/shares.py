@@ -19,7 +19,7 @@ from podium.delivery.statistics.rates import independent
 from podium.delivery.statistics.sums import Sums
 from podium.delivery.statistics.thompson import BetaBelief, NormalBelief, thompson_weights
 
-__all__ = ["MOST_SPANS", "Shares", "SharesReason", "next_shares", "without"]
+__all__ = ["MOST_SPANS", "Shares", "SharesReason", "next_shares", "waits_for", "without"]
 
 MOST_SPANS = 24  # of a run: each look reads them all
 _NEWS = 0.25  # of the exchanges so far, that a change waits for: 24 spans last while these grow two-hundredfold
@@ -50,11 +50,11 @@ class Shares(msgspec.Struct, frozen=True, kw_only=True):
 
 def next_shares(rollout: Rollout, progress: Progress, observed: Observed, now_unix_s: float) -> Shares:
     """Shares by what was seen of the run. `observed` is evened: see podium.delivery.experiments.evening."""
-    design = rollout.experiment
-    if design is None or design.adaptive is None:
-        return Shares(reason=SharesReason.NOT_ADAPTIVE)
-    if waits := _waits(rollout, progress, observed, now_unix_s):
+    if waits := waits_for(rollout, progress, observed, now_unix_s):
         return Shares(reason=waits)
+    design = rollout.experiment
+    assert design is not None, "only experiments are adaptive"
+    assert design.adaptive is not None
     now = _current(progress)
     metric = metric_of(design)
     beliefs = [_belief(observed.sums(name, design.primary), rate=design.primary in RATES) for name in now]
@@ -80,11 +80,11 @@ def without(rollout: Rollout, progress: Progress, failed: Collection[str]) -> Sh
     return Shares(reason=SharesReason.ARM_OUT, arms=with_weights(rollout, progress, weights), detail=_told(weights))
 
 
-def _waits(rollout: Rollout, progress: Progress, observed: Observed, now_unix_s: float) -> SharesReason | None:
-    """Why nothing may move yet."""
-    assert rollout.experiment is not None
-    adaptive = rollout.experiment.adaptive
-    assert adaptive is not None
+def waits_for(rollout: Rollout, progress: Progress, observed: Observed, now_unix_s: float) -> SharesReason | None:
+    """Why nothing may move yet; None: it may. This reads no more of `observed` than its arms."""
+    adaptive = rollout.experiment.adaptive if rollout.experiment is not None else None
+    if adaptive is None:
+        return SharesReason.NOT_ADAPTIVE
     if now_unix_s < progress.step_unix_s + adaptive.every_s:
         return SharesReason.TOO_EARLY
     mine = [one for one in observed.arms if one.span_us >= run_us(progress)]
