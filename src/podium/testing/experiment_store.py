@@ -6,9 +6,9 @@ from podium.core.event import Event
 from podium.core.rollouts import Progress, Rollout
 from podium.delivery.analysis.evidence import Point
 from podium.delivery.analysis.measures import is_analysed
-from podium.delivery.analysis.observed import ArmSeen, Observed, observed_of, run_us
+from podium.delivery.analysis.observed import ArmSeen, Cell, Observed, observed_of, run_us
 from podium.delivery.analysis.tally import Tally
-from podium.delivery.experiments.tenants import TenantCell, TenantTally, observed_by_tenant
+from podium.delivery.experiments.tenants import TenantTally, observed_by_tenant
 
 __all__ = ["MemoryExperimentStore"]
 
@@ -68,11 +68,9 @@ class MemoryExperimentStore:
         tally, span = TenantTally({}), run_us(progress)
         for event in self._of(name, progress):
             tally.add(event, span)
-        cells = [
-            TenantCell(key.span_us, key.arm, key.tenant, key.cluster, tuple(row)) for key, row in tally.cells.items()
-        ]
-        arms = [arm.name for arm in rollout.arms]
-        return observed_by_tenant(cells, arms, {arm: {(one, span): 1.0 for one in arms} for arm in arms}), ""
+        cells = ((key.tenant, Cell(key.arm, "", key.cluster, tuple(row))) for key, row in tally.cells.items())
+        arms = [arm.name for arm in rollout.arms[1:]]
+        return {tenant: dict.fromkeys(arms, seen) for tenant, seen in observed_by_tenant(cells).items()}, ""
 
     def _of(self, name: str, progress: Progress) -> list[Event]:
         began_ns = progress.started_unix_s * 1e9

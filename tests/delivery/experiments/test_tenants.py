@@ -1,11 +1,9 @@
-import pytest
-
 from podium.delivery.analysis.measures import INDEX
+from podium.delivery.analysis.observed import Cell
 from podium.delivery.experiments.tenants import (
     GROUPS,
     MOST_TENANTS,
     OTHERS,
-    TenantCell,
     TenantTally,
     observed_by_tenant,
 )
@@ -48,16 +46,14 @@ def test_each_experiment_has_its_own():
     assert {(key.rollout, key.tenant) for key in tally.cells} == {("r", OTHERS), ("other", "new")}
 
 
-def test_what_was_seen_of_tenants_is_weighed_as_arms_are():
+def test_what_was_seen_is_told_by_tenant():
     tally = TenantTally({})
     for number in range(10):
-        tally.add(exchange(["acme", "beta"][number % 2], "ab"[number % 2], f"{number:02}"), number % 3)
-    cells = [TenantCell(*key[1:], tuple(row)) for key, row in tally.cells.items()]
-    factors = {"b": {("a", 0): 2.0, ("b", 0): 1.0, ("b", 1): 3.0}}
-    found = observed_by_tenant(cells, ["a", "b"], factors)
+        tally.add(exchange(["acme", "beta"][number % 2], "ab"[number % 3 == 0], f"{number:02}"), 1)
+    cells = [(key.tenant, Cell(key.arm, "", key.cluster, tuple(row))) for key, row in tally.cells.items()]
+    found = observed_by_tenant(cells)
 
-    assert found.keys() == {"acme", "beta"}
-    assert found["acme"].keys() == {"b"}
-    # Of a: numbers 0 and 6 in span 0; of b: 3 and 9 in span 0, 1 and 7 in span 1.
-    assert found["acme"]["b"].sums("a", "error_rate").total_x == pytest.approx(4)
-    assert found["beta"]["b"].sums("b", "error_rate").total_x == pytest.approx(2 + 6)
+    assert list(found) == ["acme", "beta"]
+    totals = {(tenant, arm): found[tenant].sums(arm, "error_rate").total_x for tenant in found for arm in "ab"}
+    assert totals == {("acme", "a"): 3, ("acme", "b"): 2, ("beta", "a"): 3, ("beta", "b"): 2}
+    assert observed_by_tenant([]) == {}

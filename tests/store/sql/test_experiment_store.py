@@ -148,7 +148,7 @@ async def test_tenants_add_up_to_the_arms(store, load):
 
     assert (sorted(tenants), note) == (["t0", "t1", "t2"], "")
     for arm in "ab":
-        parts = [tenants[name][arm].sums(arm, "cost_nanousd") for name in tenants]
+        parts = [tenants[name]["b"].sums(arm, "cost_nanousd") for name in tenants]
         everything = whole.sums(arm, "cost_nanousd")
         assert sum(part.total_x for part in parts) == everything.total_x
         assert sum(part.total_y for part in parts) == pytest.approx(everything.total_y)

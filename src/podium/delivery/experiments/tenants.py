@@ -4,16 +4,15 @@ Beside the sums of whole arms, and coarser: fewer groups of subjects, no backend
 others are counted together. So what is kept stays small, whoever comes.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from podium.core.event import Event
 from podium.delivery.analysis.measures import INDEX, measures_of
 from podium.delivery.analysis.observed import Cell, Observed
 from podium.delivery.analysis.tally import WIDTH, cluster_of
-from podium.delivery.experiments.evening import Factors, weighed
 
-__all__ = ["GROUPS", "MOST_TENANTS", "OTHERS", "TenantCell", "TenantKey", "TenantTally", "observed_by_tenant"]
+__all__ = ["GROUPS", "MOST_TENANTS", "OTHERS", "TenantKey", "TenantTally", "observed_by_tenant"]
 
 GROUPS: Final = 128  # of subjects: variances are known to some 6%
 MOST_TENANTS: Final = 100  # of one experiment
@@ -28,16 +27,6 @@ class TenantKey(NamedTuple):
     arm: str
     tenant: str
     cluster: int
-
-
-class TenantCell(NamedTuple):
-    """The same as it is read, without its rollout."""
-
-    span_us: int
-    arm: str
-    tenant: str
-    cluster: int
-    totals: tuple[float, ...]  # as podium.delivery.analysis.tally lays them out
 
 
 class TenantTally:
@@ -84,15 +73,9 @@ class TenantTally:
         return tenant
 
 
-def observed_by_tenant(
-    cells: Iterable[TenantCell], arms: Sequence[str], factors: Mapping[str, Factors]
-) -> dict[str, dict[str, Observed]]:
-    """What was seen of each tenant, by arm what it is compared by. `factors`: for each arm, of the spans."""
-    by_tenant: dict[str, list[tuple[int, Cell]]] = {}
-    for cell in cells:
-        one = Cell(cell.arm, "", cell.cluster, cell.totals)
-        by_tenant.setdefault(cell.tenant, []).append((cell.span_us, one))
-    return {
-        tenant: {arm: Observed(cells=weighed(found, factors[arm])) for arm in arms if arm in factors}
-        for tenant, found in sorted(by_tenant.items())
-    }
+def observed_by_tenant(cells: Iterable[tuple[str, Cell]]) -> dict[str, Observed]:
+    """What was seen of each tenant. A cell is a group of its subjects in an arm, all spans together."""
+    found: dict[str, list[Cell]] = {}
+    for tenant, cell in cells:
+        found.setdefault(tenant, []).append(cell)
+    return {tenant: Observed(cells=tuple(of_tenant)) for tenant, of_tenant in sorted(found.items())}

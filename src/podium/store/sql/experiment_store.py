@@ -3,14 +3,14 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import BigInteger, Double, Select, Text, and_, delete, func, literal, select, union_all
+from sqlalchemy import BigInteger, Column, Double, Select, Table, Text, and_, delete, func, literal, select, union_all
 
 from podium.core.event import Event
 from podium.core.rollouts import Progress, Rollout
 from podium.delivery.analysis.observed import ArmSeen, Cell, Observed, run_us, shares_of
 from podium.delivery.analysis.tally import COUNTS
 from podium.delivery.experiments.evening import Factors, even_factors
-from podium.delivery.experiments.tenants import MOST_TENANTS, OTHERS, TenantCell, observed_by_tenant
+from podium.delivery.experiments.tenants import MOST_TENANTS, OTHERS, observed_by_tenant
 from podium.store.sql.rollout_store import SqlRolloutStore
 from podium.store.sql.rollout_tables import SUM_COLUMNS, rollout_arms, rollout_cells, rollout_tenants
 from podium.store.sql.rows import event_of
@@ -71,7 +71,8 @@ class SqlExperimentStore(SqlRolloutStore):
         if not factors:
             return ()
         async with self._database.read() as connection:
-            rows = await connection.execute(_weighed(name, factors))
+            of = rollout_cells.c
+            rows = await connection.execute(_weighed(rollout_cells, (of.arm, of.backend, of.cluster), name, factors))
             return tuple(Cell(row[0], row[1], row[2], tuple(row[3:])) for row in rows)
 
     async def tenants(
@@ -79,23 +80,27 @@ class SqlExperimentStore(SqlRolloutStore):
     ) -> tuple[dict[str, dict[str, Observed]], str]:
         """What was seen of each tenant, by arm what it is compared by; and what is missing there, in a sentence."""
         seen = await self.arms_seen(name, progress)
-        arms = [arm.name for arm in rollout.arms]
-        factors: dict[str, Factors] = {arm: {(one.name, one.span_us): 1.0 for one in seen} for arm in arms}
-        if rollout.experiment is not None and rollout.experiment.adaptive is not None:
-            factors = {arm: even_factors(seen, {arms[0], arm}) for arm in arms[1:]}
-        of = rollout_tenants.c
-        keys = (of.span_us, of.arm, of.tenant, of.cluster)
-        statement = select(*keys, *(of[column] for column in SUM_COLUMNS)).where(
-            of.rollout == name, of.span_us >= run_us(progress), of.span_us > 0
-        )
-        async with self._database.read() as connection:
-            rows = await connection.execute(statement)
-            found = [TenantCell(row[0], row[1], row[2], row[3], tuple(row[4:])) for row in rows]
-        by_tenant = observed_by_tenant(found, arms, factors)
+        first, *others = (arm.name for arm in rollout.arms)
+        by_tenant: dict[str, dict[str, Observed]] = {}
+        if rollout.experiment is None or rollout.experiment.adaptive is None:
+            same = await self._by_tenant(name, {(one.name, one.span_us): 1.0 for one in seen})
+            by_tenant = {tenant: dict.fromkeys(others, observed) for tenant, observed in same.items()}
+        else:
+            for arm in others:
+                for tenant, observed in (await self._by_tenant(name, even_factors(seen, {first, arm}))).items():
+                    by_tenant.setdefault(tenant, {})[arm] = observed
         if OTHERS not in by_tenant:
             return by_tenant, ""
         by_tenant[_OTHERS] = by_tenant.pop(OTHERS)
         return by_tenant, f"Tenants beyond the first {MOST_TENANTS} are counted together: {_OTHERS}."
+
+    async def _by_tenant(self, name: str, factors: Factors) -> dict[str, Observed]:
+        if not factors:
+            return {}
+        of = rollout_tenants.c
+        async with self._database.read() as connection:
+            rows = await connection.execute(_weighed(rollout_tenants, (of.arm, of.tenant, of.cluster), name, factors))
+            return observed_by_tenant((row[1], Cell(row[0], "", row[2], tuple(row[3:]))) for row in rows)
 
     async def forget_sums(self, name: str, before_us: int) -> None:
         """Remove the sums of spans that began before this; evidence and opinions stay."""
@@ -124,7 +129,7 @@ class SqlExperimentStore(SqlRolloutStore):
             return tuple(map(event_of, rows))
 
 
-def _weighed(name: str, factors: Factors) -> Select[Any]:
+def _weighed(table: Table, keys: tuple[Column[Any], ...], name: str, factors: Factors) -> Select[Any]:
     """Factors go along as rows: the database adds up, so that what is read stays small."""
     lines = [
         select(
@@ -135,8 +140,7 @@ def _weighed(name: str, factors: Factors) -> Select[Any]:
         for (arm, span), factor in sorted(factors.items())
     ]
     given = union_all(*lines).cte("given")
-    of = rollout_cells.c
-    keys = (of.arm, of.backend, of.cluster)
+    of = table.c
     return (
         select(*keys, *(func.sum(of[column] * given.c.factor) for column in SUM_COLUMNS))
         .join(given, and_(given.c.arm == of.arm, given.c.span_us == of.span_us))
