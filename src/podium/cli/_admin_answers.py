@@ -13,7 +13,7 @@ from podium.control.standings import StandingsReport
 from podium.control.usage import UsageReport
 from podium.core.standings import BudgetStanding, LimitStanding, Standings
 from podium.delivery.analysis.evidence import Bundle
-from podium.delivery.experiments.plan import Plan
+from podium.delivery.experiments.plan import GuardPlan, Plan
 from podium.delivery.experiments.report import ExperimentReport
 from podium.web.admin.exchange_shapes import ExchangeList, ExchangeView
 from podium.web.admin.shapes import ChangeView, Document, KeyView, RevisionView
@@ -36,6 +36,7 @@ __all__ = [
     "FlagEvaluation",
     "FlagReport",
     "FlagState",
+    "GuardPlan",
     "KeyList",
     "KeyView",
     "LimitStanding",

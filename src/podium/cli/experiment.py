@@ -12,7 +12,7 @@ from podium.cli._times import moment_text
 from podium.core.errors import InvalidRequest, OperatorError
 
 if TYPE_CHECKING:
-    from podium.cli._admin_answers import ExperimentReport, Plan, RolloutView
+    from podium.cli._admin_answers import ExperimentReport, GuardPlan, Plan, RolloutView
     from podium.core.measures import MetricName
 
 __all__ = ["register"]
@@ -41,6 +41,7 @@ def register(app: typer.Typer) -> None:
         "podium experiment plan --model chat --measure error_rate --effect 0.01 --base 0.02",
         "podium experiment plan --model chat --measure ttft_ms --effect 0.1 --base 800 --deviation 600",
         "podium experiment plan --model chat --measure cost_nanousd --days 14",
+        "podium experiment plan --model chat --measure ttft_ms --effect 0.3 --tolerance 0.1",
     )
     add(experiment, "start", start, 'podium experiment start prompts -m "Half the length"')
     add(
@@ -133,6 +134,14 @@ def plan(
         float | None,
         typer.Option("--share", help="Of the traffic, that takes part.  [default: 1]", show_default=False),
     ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance",
+            help="Plan a guardrail: only what is worse by more than this counts, on one side.",
+            show_default=False,
+        ),
+    ] = None,
     per_day: Annotated[
         float | None,
         typer.Option(
@@ -158,6 +167,7 @@ def plan(
         power=power,
         weights=tuple(weight) if weight else None,
         share=share,
+        tolerance=tolerance,
         exchanges_per_day=per_day,
     )
     with AdminClient(control) as client:
@@ -251,7 +261,8 @@ def _tell_plan(made: "Plan") -> None:
     if made.exchanges_per_day is not None:
         say(f"Traffic: {made.exchanges_per_day:,.0f} exchanges a day.")
     if made.effect is not None:
-        say(f"Planned for an effect of {_effect(made, made.effect)}.")
+        beyond = "" if made.tolerance is None else f", beyond a tolerance of {_effect(made, made.tolerance)}"
+        say(f"Planned for an effect of {_effect(made, made.effect)}{beyond}.")
     rows = [
         (
             one.method,
@@ -265,11 +276,21 @@ def _tell_plan(made: "Plan") -> None:
     ]
     columns = ("method", "exchanges an arm", "in all", "subjects an arm", "days", "smallest effect in what was asked")
     print_table(columns, rows, empty="")
+    guards = [
+        (
+            measure_text(one.measure),
+            _effect(one, one.tolerance),
+            "nothing" if one.notices is None else f"{_effect(one, one.notices)} or worse",
+        )
+        for one in made.guardrails
+    ]
+    if guards:
+        print_table(("guardrail", "tolerance", "notices"), guards, empty="", title="By the planned sample")
     for warning in made.warnings:
         say(f"Note: {warning}.")
 
 
-def _effect(made: "Plan", effect: float) -> str:
+def _effect(made: "Plan | GuardPlan", effect: float) -> str:
     if made.scale == "relative":
         return f"{effect * 100:+.3g}%"
     return f"{effect * 100:+.3g} points" if made.measure.endswith("_rate") else f"{effect:+.4g}"

@@ -50,6 +50,16 @@ async def test_a_declared_experiment_is_planned_as_it_is_designed(world):
     assert other.methods[0].samples > made.methods[0].samples
 
 
+async def test_a_plan_says_what_its_guardrails_notice(world):
+    await world.declare(metrics=["error_rate", "empty_rate"], samples=2000)
+    await world.load(past(world, 600))
+    (guard,) = (await world.experiments.plan(PlanRequest(experiment="prompts"))).guardrails  # of empty ones none knows
+
+    assert (guard.measure, guard.scale, guard.tolerance) == ("error_rate", "absolute", 0.05)
+    assert 0.06 < guard.notices < 0.15
+    assert (await world.experiments.plan(PlanRequest(model="chat", **RATE))).guardrails == ()
+
+
 @pytest.mark.parametrize(
     ("asked", "error"),
     [

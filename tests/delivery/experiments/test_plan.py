@@ -5,8 +5,9 @@ from statsmodels.stats.power import NormalIndPower, TTestIndPower
 from statsmodels.stats.proportion import samplesize_proportions_2indep_onetail
 
 from podium.core.errors import InvalidRequest
-from podium.delivery.experiments.plan import Base, Question, expected_of, plan
-from podium.delivery.statistics.planning import Expected
+from podium.core.rollouts import Metric
+from podium.delivery.experiments.plan import Base, Question, expected_of, guard_plan, plan
+from podium.delivery.statistics.planning import Expected, Look
 
 
 def by_method(made):
@@ -98,6 +99,42 @@ def test_however_large_the_effect_there_are_subjects_enough():
     assert {one.samples for one in of_busy_ones.values()} == {1000}
 
 
+def test_a_guardrail_is_planned_on_one_side_and_beyond_its_tolerance():
+    told = NormalIndPower().solve_power(effect_size=0.2, alpha=0.05, power=0.8, alternative="larger")
+    for sign in (1, -1):
+        made = planned("judge_score", 0.5, 0.25, effect=sign * 0.07, tolerance=0.02)
+        assert by_method(made)["fixed"].samples == math.ceil(told)
+    spread = math.sqrt(math.log1p((600 / 800) ** 2))
+    told = NormalIndPower().solve_power(
+        effect_size=(math.log(1.3) - math.log(1.1)) / spread, alpha=0.05, power=0.8, alternative="larger"
+    )
+    made = planned("ttft_ms", 800, 600, effect=0.3, tolerance=0.1)
+    assert by_method(made)["fixed"].samples == math.ceil(told)
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected", "tolerance", "falls"),
+    [
+        (Metric(name="error_rate", tolerance=0.01, absolute=True), Expected.of_rate(0.02), 0.01, False),
+        (Metric(name="error_rate", tolerance=0.5), Expected.of_rate(0.02), 0.01, False),
+        (Metric(name="thumbs_up_rate", tolerance=0.1, absolute=True), Expected.of_rate(0.6), -0.1, True),
+        (Metric(name="ttft_ms", tolerance=0.1), expected_of("ttft_ms", 800, 600), 0.1, False),
+        (Metric(name="ttft_ms", tolerance=64, absolute=True), expected_of("ttft_ms", 800, 600), 0.1, False),
+        (Metric(name="cost_nanousd", tolerance=0.1), Expected(1e6, 1e11), 0.1, False),
+        (Metric(name="cost_nanousd", tolerance=1e5, absolute=True), Expected(1e6, 1e11), 1e5, False),
+    ],
+)
+def test_what_a_guardrail_notices_is_beyond_its_tolerance_and_nearer_with_more(metric, expected, tolerance, falls):
+    few, many = (
+        guard_plan(metric, expected, Look(alpha=0.02, tuning=10_000.0), samples, 0.8) for samples in (2000, 200_000)
+    )
+
+    assert few.tolerance == many.tolerance == pytest.approx(tolerance)
+    assert abs(many.tolerance) < abs(many.notices) < abs(few.notices)
+    assert (few.notices < 0) == falls
+    assert abs(many.notices - many.tolerance) < 0.2 * abs(few.notices - few.tolerance)
+
+
 def test_days_are_of_the_traffic_that_takes_part():
     base = Base(expected_of("error_rate", 0.02, None), exchanges_per_day=1000.0)
     whole = by_method(planned(base=base, effect=0.01))["fixed"]
@@ -127,6 +164,7 @@ def test_measures_that_not_every_exchange_tells_take_more_exchanges():
         ({"effect": 0.01, "weights": (1,)}, "weights"),
         ({"effect": 0.01, "weights": (1, 0)}, "weights"),
         ({"days": 7}, "days"),
+        ({"effect": 0.01, "tolerance": -0.01}, "tolerance"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(question, parameter):

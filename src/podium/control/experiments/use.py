@@ -22,13 +22,16 @@ from podium.core.errors import Conflict, InvalidRequest, NotFound
 from podium.core.event import Event
 from podium.core.resources import Model, Tenant
 from podium.core.rollouts import Progress, Rollout
+from podium.delivery.analysis.compared import direction_of
 from podium.delivery.analysis.evidence import Point
 from podium.delivery.analysis.observed import ArmSeen, Observed, shares_of
 from podium.delivery.analysis.tally import span_us
 from podium.delivery.buckets import arms_at, steps_of
-from podium.delivery.experiments.plan import Base, Plan, Question, expected_of, plan
+from podium.delivery.experiments.effects import guard_look
+from podium.delivery.experiments.plan import Base, GuardPlan, Plan, Question, expected_of, guard_plan, plan
 from podium.delivery.experiments.recent import recent_of
 from podium.delivery.experiments.report import ExperimentReport, Seen, Segment, SegmentKind, report_of
+from podium.delivery.statistics.planning import Look
 
 __all__ = ["ExperimentStore", "Experiments"]
 
@@ -105,7 +108,10 @@ class Experiments:
         per_day = asked.exchanges_per_day
         if per_day is None and declared:
             per_day = (await self._traffic(names))[0]
-        return plan(question, await self._base(asked, question, names, per_day))
+        made = plan(question, await self._base(asked, question, names, per_day))
+        if standing is None or question.samples is None:
+            return made
+        return msgspec.structs.replace(made, guardrails=await self._guardrails(standing, question, names))
 
     async def start(self, name: str, *, author: str, message: str = "", seen: float | None = None) -> RolloutView:
         """Freeze the design and start. NotFound: there is no such experiment."""
@@ -258,6 +264,26 @@ class Experiments:
             by_subject=recent.by_subject,
         )
 
+    async def _guardrails(
+        self, standing: Standing, question: Question, names: Collection[str]
+    ) -> tuple[GuardPlan, ...]:
+        """Of those whose measure is known, from the same exchanges as the rest of the plan."""
+        rollout, analysis = standing.rollout, standing.rollout.analysis
+        if analysis is None or self._store is None or question.samples is None:
+            return ()
+        events = await self._store.recent(tuple(names), self._now() - _RECENT_DAYS * _DAY_S)
+        guard, weights = guard_look(rollout, analysis), question.weights
+        ratio = min(weights[1:]) / weights[0]
+        look = Look(alpha=guard.alpha, tuning=guard.tuning, ratio=ratio)
+        of_first = question.samples * weights[0] / min(weights)
+        found = []
+        for metric in analysis.metrics:
+            known = recent_of(events, metric.name) if metric.role == "guardrail" else None
+            if known is not None and direction_of(metric) is not None and known.samples:
+                samples = of_first * known.samples_per_exchange
+                found.append(guard_plan(metric, known.expected, look, samples, question.power))
+        return tuple(found)
+
     def _now(self) -> float:
         return self._clock.unix_ns() / 1e9
 
@@ -278,6 +304,7 @@ def _question(asked: PlanRequest, standing: Standing | None) -> tuple[Question, 
                 power=asked.power or _POWER,
                 weights=asked.weights or _EVEN,
                 share=asked.share or 1.0,
+                tolerance=asked.tolerance,
             ),
             asked.model,
         )
@@ -291,6 +318,7 @@ def _question(asked: PlanRequest, standing: Standing | None) -> tuple[Question, 
         power=asked.power or design.power,
         weights=asked.weights or tuple(float(arm.weight) for arm in rollout.arms),
         share=asked.share or steps_of(rollout)[0].percent / 100,
+        tolerance=asked.tolerance,
     )
     return question, asked.model or rollout.model
 

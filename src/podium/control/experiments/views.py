@@ -50,6 +50,10 @@ class PlanRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     share: Annotated[
         Annotated[float, Meta(gt=0, le=1)] | None, Meta(description="Of the traffic, that takes part; null: all.")
     ] = None
+    tolerance: Annotated[
+        Annotated[float, Meta(ge=0, lt=1)] | None,
+        Meta(description="Plan a guardrail: only what is worse by more than this counts, on one side."),
+    ] = None
     exchanges_per_day: Annotated[
         Annotated[float, Meta(ge=0, le=1e12)] | None, Meta(description="Of the model; null: from its last week.")
     ] = None

@@ -12,7 +12,18 @@ from podium.core.rollouts import Analysis, Metric, Rollout
 from podium.delivery.analysis.compared import Look, MetricResult, compared, direction_of
 from podium.delivery.analysis.observed import Observed
 
-__all__ = ["ABSOLUTE", "MEASURED", "Bounds", "EffectRow", "Finding", "decided", "effect_of", "metric_of", "tuning_of"]
+__all__ = [
+    "ABSOLUTE",
+    "MEASURED",
+    "Bounds",
+    "EffectRow",
+    "Finding",
+    "decided",
+    "effect_of",
+    "guard_look",
+    "metric_of",
+    "tuning_of",
+]
 
 MEASURED: tuple[MetricName, ...] = MetricName.__args__  # type: ignore[attr-defined]
 # Scores are told apart by points, as rates are: a share of a score says little.
@@ -100,7 +111,7 @@ def effect_of(
         finding=_finding(told, direction_of(metric)),
         guardrail_failed=declared is not None
         and declared.role == "guardrail"
-        and compared(declared, arm, reference, candidate, _guard(rollout, analysis)).decision == "worse",
+        and compared(declared, arm, reference, candidate, guard_look(rollout, analysis)).decision == "worse",
     )
 
 
@@ -130,8 +141,8 @@ def _look(design: Experiment, analysis: Analysis, alpha: float, *, once: bool) -
     )
 
 
-def _guard(rollout: Rollout, analysis: Analysis) -> Look:
-    """As podium.delivery.analysis.judge shares its level out."""
+def guard_look(rollout: Rollout, analysis: Analysis) -> Look:
+    """How guardrails are tested: as podium.delivery.analysis.judge shares its level out."""
     judged = sum(metric.role != "info" and direction_of(metric) is not None for metric in analysis.metrics)
     tests = max(1, judged) * max(1, len(rollout.arms) - 1)
     return Look(

@@ -16,18 +16,21 @@ from msgspec import Meta
 from podium.core.errors import InvalidRequest
 from podium.core.experiments import Method
 from podium.core.measures import MetricName
-from podium.delivery.analysis.compared import LOGARITHMS, RATES
+from podium.core.rollouts import Metric
+from podium.delivery.analysis.compared import LOGARITHMS, RATES, direction_of
 from podium.delivery.experiments.effects import ABSOLUTE
+from podium.delivery.statistics.intervals import Side
 from podium.delivery.statistics.planning import Expected, Look, minimum_detectable_effect, sample_size
 from podium.delivery.statistics.sequences import MINIMUM_SUBJECTS
 
-__all__ = ["Base", "MethodPlan", "Plan", "Question", "expected_of", "plan", "scale_of"]
+__all__ = ["Base", "GuardPlan", "MethodPlan", "Plan", "Question", "expected_of", "guard_plan", "plan", "scale_of"]
 
 Scale = Literal["relative", "absolute"]
 _ROUNDS = 30  # until the sequence is tightest where it is read
 _CLOSE = 0.001
 _WEEK_DAYS, _MANY_DAYS = 7.0, 28.0
 _FEW_SAMPLES = 100
+_MOST_TOLERANCE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Question:
     power: float = 0.8
     weights: tuple[float, ...] = (1.0, 1.0)  # of the arms; the first is what others are compared to
     share: float = 1.0  # of the exchanges, that take part
+    tolerance: float | None = None  # planned as a guardrail: only what is worse by more than this counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ]
     design_effect: Annotated[float | None, Meta(description="Of rates: how much more alike a subject's exchanges are.")]
     effect: float | None
+    tolerance: Annotated[float | None, Meta(description="Planned as a guardrail; null: as what decides.")]
     alpha: float
     power: float
     arms: int
@@ -85,7 +90,40 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     known_samples: float | None
     exchanges_per_day: float | None
     methods: tuple[MethodPlan, ...]
+    guardrails: Annotated[
+        tuple["GuardPlan", ...], Meta(description="Of a declared experiment, those that the ledger tells of.")
+    ] = ()
     warnings: tuple[str, ...] = ()
+
+
+class GuardPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guardrail notices by the end of the planned sample, with the power that was asked."""
+
+    measure: str
+    scale: Scale
+    tolerance: Annotated[float, Meta(description="Negative where less is worse; likewise the next.")]
+    notices: Annotated[float | None, Meta(description="Worse by so much or more; null: nothing that can be.")]
+
+
+def guard_plan(metric: Metric, expected: Expected, look: Look, samples: float, power: float) -> GuardPlan:
+    """`look`: level and tuning of the test; `samples`: of the first arm, in the measure's own."""
+    name, tolerance, falls = metric.name, metric.tolerance, bool(direction_of(metric))
+    logarithm = name in LOGARITHMS
+    relative = scale_of(name) == "relative" and not metric.absolute
+    margin = tolerance
+    if logarithm:
+        share = tolerance / exp(expected.value) if metric.absolute else tolerance
+        margin = log1p(share)
+    elif name in RATES and not metric.absolute:
+        margin = tolerance * expected.value
+    look = replace(look, side=Side.LOWER, margin=margin, relative=relative and not logarithm)
+    found = minimum_detectable_effect(expected, samples, power=power, look=look, falls=falls)
+    return GuardPlan(
+        measure=name,
+        scale="relative" if logarithm or relative else "absolute",
+        tolerance=expm1(margin) if logarithm else (-margin if falls else margin),
+        notices=expm1(found) if found is not None and logarithm else found,
+    )
 
 
 def scale_of(measure: MetricName) -> Scale:
@@ -127,6 +165,7 @@ def plan(question: Question, base: Base) -> Plan:
         deviation=sqrt(expected.variance / base.samples_per_exchange),
         design_effect=expected.design_effect,
         effect=question.effect,
+        tolerance=question.tolerance,
         alpha=question.alpha,
         power=question.power,
         arms=len(question.weights),
@@ -141,6 +180,8 @@ def plan(question: Question, base: Base) -> Plan:
 def _check(question: Question, base: Base) -> None:
     if question.effect is None and question.samples is None and question.days is None:
         raise InvalidRequest("say the effect that matters, or samples, or days", parameter="effect")
+    if question.tolerance is not None and not 0 <= question.tolerance < _MOST_TOLERANCE:
+        raise InvalidRequest("a tolerance is at least 0; falls of all there is are seen at once", parameter="tolerance")
     if question.effect == 0:
         raise InvalidRequest("an effect of 0 takes for ever", parameter="effect")
     if len(question.weights) < 2 or min(question.weights) <= 0:  # noqa: PLR2004
@@ -182,7 +223,12 @@ def _by(method: Method, question: Question, base: Base) -> MethodPlan:
 def _look(method: Method, question: Question, ratio: float) -> Look:
     alpha = question.alpha / (len(question.weights) - 1)
     relative = scale_of(question.measure) == "relative" and question.measure not in LOGARITHMS
-    return Look(alpha=alpha, tuning=None if method == "fixed" else 1.0, ratio=ratio, relative=relative)
+    look = Look(alpha=alpha, tuning=None if method == "fixed" else 1.0, ratio=ratio, relative=relative)
+    if question.tolerance is None:
+        return look
+    falls = question.effect is not None and question.effect < 0
+    margin = abs(_on_scale(question.measure, -question.tolerance if falls else question.tolerance))
+    return replace(look, side=Side.LOWER, margin=margin)
 
 
 def _samples(method: Method, question: Question, base: Base, effect: float, ratio: float) -> float:
