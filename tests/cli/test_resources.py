@@ -166,7 +166,8 @@ def test_what_does_not_exist_is_one_sentence(podium, house):
     done = podium("get", "tenent", code=1)
     assert done.err == (
         "podium: There is no kind 'tenent'.\n"
-        "hint: Did you mean Tenant? The kinds are Tenant, Provider, Version, Model, LimitPolicy, Budget, Price, Flag, Rollout, Progress.\n"
+        "hint: Did you mean Tenant? The kinds are Tenant, Provider, Version, Model, LimitPolicy, Budget, Price, Flag,"
+        " Rollout, Progress.\n"
     )
 
 
