@@ -48,6 +48,9 @@ async def test_a_declared_experiment_is_planned_as_it_is_designed(world):
     other = await world.experiments.plan(PlanRequest(experiment="prompts", effect=-0.1, days=30))
     assert other.effect == -0.1
     assert other.methods[0].samples > made.methods[0].samples
+    errors = await world.experiments.plan(PlanRequest(experiment="prompts", measure="error_rate"))
+    assert (errors.effect, errors.methods[0].samples) == (None, None)  # what matters of another measure is not known
+    assert errors.methods[0].detectable > 0
 
 
 async def test_a_plan_says_what_its_guardrails_notice(world):

@@ -308,10 +308,10 @@ def _question(asked: PlanRequest, standing: Standing | None) -> tuple[Question, 
             ),
             asked.model,
         )
-    rollout = standing.rollout
+    rollout, measure = standing.rollout, asked.measure or design.primary
     question = Question(
-        asked.measure or design.primary,
-        effect=asked.effect if asked.effect is not None else design.effect,
+        measure,
+        effect=asked.effect if asked.effect is not None or measure != design.primary else design.effect,
         samples=asked.samples or (design.samples if asked.days is None else None),
         days=asked.days,
         alpha=asked.alpha or design.alpha,

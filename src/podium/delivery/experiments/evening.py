@@ -14,17 +14,18 @@ from podium.delivery.analysis.observed import ArmSeen, Cell
 __all__ = ["Factors", "even_factors", "weighed"]
 
 Factors = Mapping[tuple[str, int], float]  # by arm and span; what is not in here is left out
+_FEWEST = 10  # exchanges of each arm in a span: fewer would count for very many
 _GRAIN = 2.0**20  # factors are whole numbers of these, so that sums of counts stay exact
 
 
 def even_factors(seen: Iterable[ArmSeen], arms: Collection[str]) -> dict[tuple[str, int], float]:
-    """The factor of each arm in each span in which all of `arms` had exchanges.
+    """The factor of each arm in each span in which all of `arms` had some exchanges, ten at least.
 
     Each arm has as many weighed exchanges as it had in these spans.
     """
     counts: dict[int, dict[str, int]] = {}
     for one in seen:
-        if one.name in arms and one.exchanges:
+        if one.name in arms and one.exchanges >= _FEWEST:
             counts.setdefault(one.span_us, {})[one.name] = one.exchanges
     common = {span: by_arm for span, by_arm in counts.items() if len(by_arm) == len(set(arms))}
     everything = sum(sum(by_arm.values()) for by_arm in common.values())
