@@ -38,7 +38,7 @@ up: $(STAMP) ## Start Podium with a chat and an embedding model; ARGS="--port 90
 test: lint ## Check style, types and floors, then run all tests; ARGS="-k journal" passes options, JOBS=1 runs one after the other.
 	@echo "Checking the models in $$PODIUM_MODELS_DIR"
 	@$(BIN)/podium models fetch >/dev/null
-	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP) ## Check style and types.

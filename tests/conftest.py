@@ -1,5 +1,6 @@
 """Fixtures for tests that need a gateway in this process, or a whole Podium in others."""
 
+import gc
 import os
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,18 @@ from podium.testing.waiting import eventually
 SCRIPTED_MODELS = ("m", *(f"scripted-{name}" for name in (GOOD | BAD)))
 MODELS = Path(os.environ.get("PODIUM_MODELS_DIR") or Path(__file__).parent.parent / ".models")
 SHORT_TIMEOUTS = Timeouts(connect_s=1.0, first_byte_s=0.4, between_bytes_s=0.4, total_s=5.0)
+
+
+def pytest_collection_modifyitems(items):
+    """Stories first: each is a few long tests, and at the end a processor would wait for the last of them."""
+    items.sort(key=lambda item: item.get_closest_marker("scenario") is None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_long_collections():
+    """What earlier modules left is not looked through again: of a gigabyte that stops a gateway for half a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
