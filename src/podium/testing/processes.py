@@ -179,8 +179,16 @@ class Installation:
         return made["key"]["id"], made["api_key"]
 
     def wait_ready(self, process: PodiumProcess, *, timeout_s: float = 30.0) -> None:
-        """Return when the gateway's /readyz is green."""
-        self.wait_for(lambda: self.status("/readyz") == httpx.codes.OK, process, timeout_s=timeout_s)
+        """Return when the gateway's /readyz is green, and none of its workers is missing there."""
+        self.wait_for(self._is_ready, process, timeout_s=timeout_s)
+
+    def _is_ready(self) -> bool:
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=5.0, trust_env=False)
+        except httpx.TransportError:
+            return False
+        workers = [part["ready"] for part in answer.json()["parts"] if part["name"].startswith("worker ")]
+        return answer.status_code == httpx.codes.OK and all(workers)
 
     def wait_for(self, condition: Callable[[], object], process: PodiumProcess, *, timeout_s: float = 10.0) -> None:
         """Return when `condition()` holds; TimeoutError or AssertionError, with the output's end, if not."""

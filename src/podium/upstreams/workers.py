@@ -1,4 +1,7 @@
-"""Which of this machine's workers are up, as seen by asking each for its health once a second."""
+"""Which of this machine's workers are up, as seen by asking each for its health.
+
+Once a second, and more often while it is down: it is called as soon as it is up.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -12,6 +15,7 @@ from podium.upstreams.registered import RegisteredWorkers
 __all__ = ["WorkerHealth", "WorkerWatch"]
 
 _INTERVAL_S = 1.0
+_DOWN_INTERVAL_S = 0.1
 _TIMEOUT_S = 5.0
 _OK = 200
 
@@ -76,7 +80,7 @@ class WorkerWatch:
                     self._saw(model, up=answer.status == _OK)
                 except PodiumError:
                     self._saw(model, up=False)
-                await asyncio.sleep(_INTERVAL_S)
+                await asyncio.sleep(_INTERVAL_S if self.up[model] else _DOWN_INTERVAL_S)
         finally:
             pool.close()
 
