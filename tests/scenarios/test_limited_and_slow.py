@@ -1,6 +1,10 @@
-"""A provider that has enough, and one that has become slow: what callers see, and what the ledger says."""
+"""A provider that has enough, and one that has become slow: what callers see, and what the ledger says.
+
+`RETRY_AFTER_SECONDS=60` makes the first one say the minute that a real provider would say.
+"""
 
 import asyncio
+import os
 from collections import Counter
 from statistics import quantiles
 
@@ -12,7 +16,7 @@ from podium.testing.waiting import eventually
 
 pytestmark = pytest.mark.scenario
 
-RETRY_AFTER_S = 2  # stands for the minute that a real provider would say
+RETRY_AFTER_S = int(os.environ.get("RETRY_AFTER_SECONDS", "2"))
 COST = {"scarce": (1_000, 2_000), "plenty": (3_000, 4_000)}  # nano-dollars a token, input and output
 SLOW_S = 2.0
 read_trail = msgspec.json.Decoder(tuple[AttemptRecord, ...]).decode
