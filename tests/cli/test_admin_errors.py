@@ -2,7 +2,7 @@
 
 import pytest
 
-from podium.testing.processes import free_port
+from podium.testing.ports import free_port
 
 
 def test_without_a_control_process_it_is_one_sentence_and_what_to_do(podium):

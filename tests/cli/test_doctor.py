@@ -14,7 +14,7 @@ from podium.core.resources import Model
 from podium.core.snapshot import Snapshot
 from podium.identity.keys import derive_secret
 from podium.store.snapshot_file import write_snapshot
-from podium.testing.processes import free_port
+from podium.testing.ports import free_port
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from podium.config import Settings
 from podium.core.clock import SystemClock
 from podium.core.errors import OperatorError
 from podium.store.redis.settings import RedisSettings
-from podium.testing.processes import free_port
+from podium.testing.ports import free_port
 from podium.testing.redis_server import RedisServer
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from podium.testing.processes import free_port
+from podium.testing.ports import free_port
 from podium.testing.upstream import ScriptedUpstream
 from podium.testing.waiting import eventually
 

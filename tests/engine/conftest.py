@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 
 from podium.engine.catalogue import CATALOGUE
 from podium.engine.model_store import ensure
+from podium.testing.ports import free_port
 
 KEY = "worker-key-of-the-tests"
 SERVE = """
@@ -46,9 +46,7 @@ class Worker:
 
 @contextmanager
 def serving(model, models, folder):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = folder / f"{model}.log"
     with log.open("wb") as output:
         argv = [sys.executable, "-c", SERVE, model, str(port), KEY, str(models), str(folder)]

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -18,6 +17,7 @@ from podium.core.errors import OperatorError
 from podium.engine.child_log import LogRotation
 from podium.engine.child_states import Backoff, ChildState
 from podium.engine.supervisor import ChildSpec, Supervisor
+from podium.testing.ports import free_port
 from podium.testing.waiting import eventually
 
 QUICK = Backoff(min_s=0.01, max_s=0.05, stable_s=60.0, first_attempts=3)
@@ -45,12 +45,6 @@ signal.signal(signal.SIGTERM, end)
 print("ready", flush=True)
 time.sleep(600)
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def spec(tmp_path, name, program, *arguments, **options):

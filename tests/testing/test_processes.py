@@ -1,14 +1,8 @@
 import signal
-import socket
 
 import pytest
 
-from podium.testing.processes import Installation, free_port
-
-
-def test_a_free_port_can_be_listened_on():
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", free_port()))
+from podium.testing.processes import Installation
 
 
 def test_a_command_runs_in_its_own_folder_and_environment(tmp_path, monkeypatch):

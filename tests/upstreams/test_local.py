@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from podium.core.resources import Provider, Timeouts
 from podium.testing.gateway import gateway_snapshot, running_gateway
-from podium.testing.processes import free_port
+from podium.testing.ports import free_port
 from podium.testing.waiting import eventually
 from podium.upstreams.providers import LocalWorkers
 

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from podium.core.errors import OperatorError
-from podium.testing.processes import free_port
+from podium.testing.ports import free_port
 from podium.testing.raw_http import RawConnection
 from podium.web.http1.server import HttpServer
 from podium.web.probe_surface import ProbeSurface

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from podium.testing.processes import free_port
+from podium.testing.ports import free_port
 
 __all__ = ["PostgresServer", "postgres_programs"]
 

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,17 +19,12 @@ from typing import Any, Self
 
 import httpx
 
-__all__ = ["CommandResult", "Installation", "PodiumProcess", "free_port"]
+from podium.testing.ports import free_port
+
+__all__ = ["CommandResult", "Installation", "PodiumProcess"]
 
 _POLL_S = 0.02
 _TAIL_CHARACTERS = 4000
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True, slots=True)

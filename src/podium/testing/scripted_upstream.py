@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Self
 
 from podium.testing.behaviour import BAD, GOOD, Behaviour, behaviour_of_model
+from podium.testing.ports import free_port
 from podium.testing.upstream_connection import RecordedRequest, UpstreamConnection
 
 __all__ = ["RecordedRequest", "ScriptedUpstream"]
@@ -89,7 +90,7 @@ class ScriptedUpstream:
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: UpstreamConnection(self), self._host, self._port, ssl=self._tls, backlog=1024
+            lambda: UpstreamConnection(self), self._host, self._port or free_port(), ssl=self._tls, backlog=1024
         )
         self._port = self._server.sockets[0].getsockname()[1]
         return self

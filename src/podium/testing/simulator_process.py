@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from podium.testing.ports import free_port
+
 __all__ = ["SimulatorProcess"]
 
 _POLL_S = 0.02
@@ -24,7 +26,7 @@ class SimulatorProcess:
     """`python -m podium.testing.upstream` on a port that stays the same. As a context manager it runs in the block."""
 
     def __init__(self, log: Path, behaviour: str = "plain") -> None:
-        self.port = 0  # until it was up once
+        self.port = free_port()
         self._log, self._behaviour = log, behaviour
         self._process: subprocess.Popen[bytes] | None = None
 

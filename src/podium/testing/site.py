@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx
 
-from podium.testing.processes import Installation, PodiumProcess, free_port
+from podium.testing.ports import free_port
+from podium.testing.processes import Installation, PodiumProcess
 
 __all__ = ["INPUT_NANOUSD", "OUTPUT_NANOUSD", "Site", "stores_environment"]
 

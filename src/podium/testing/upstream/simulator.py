@@ -23,6 +23,7 @@ from statistics import NormalDist
 from types import TracebackType
 from typing import Self
 
+from podium.testing.ports import free_port
 from podium.testing.upstream.answering import answer_of, read
 from podium.testing.upstream.behaviours import Behaviour, Latency, Trouble
 from podium.testing.upstream.connection import SimulatedRequest, SimulatorConnection
@@ -221,7 +222,7 @@ class Simulator:
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: SimulatorConnection(self), self._host, self._port, ssl=self._tls, backlog=1024
+            lambda: SimulatorConnection(self), self._host, self._port or free_port(), ssl=self._tls, backlog=1024
         )
         self._port = self._server.sockets[0].getsockname()[1]
         return self
