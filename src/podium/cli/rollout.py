@@ -1,6 +1,7 @@
 """`rollout`: moves a model's traffic between versions, and back."""
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -56,9 +57,25 @@ def register(app: typer.Typer) -> None:
     )
     add(rollout, "list", list_rollouts, "podium rollout list", "podium rollout list --json")
     add(rollout, "show", show, "podium rollout show chat-2", "podium rollout show chat-2 --json")
-    add(rollout, "start", start, "podium rollout start chat-2", "podium rollout start chat-2 --wait --timeout 3600")
-    add(rollout, "pause", pause, 'podium rollout pause chat-2 -m "Demo at noon"')
-    add(rollout, "resume", resume, "podium rollout resume chat-2 --wait")
+    add(
+        rollout,
+        "start",
+        _with_wait("start", "Start a rollout: the candidate is tried, then goes to its first users."),
+        "podium rollout start chat-2",
+        "podium rollout start chat-2 --wait --timeout 3600",
+    )
+    add(
+        rollout,
+        "pause",
+        _at_once("pause", "Hold a rollout where it is; failures still take the candidate out."),
+        'podium rollout pause chat-2 -m "Demo at noon"',
+    )
+    add(
+        rollout,
+        "resume",
+        _with_wait("resume", "Let a paused rollout go on from where it is."),
+        "podium rollout resume chat-2 --wait",
+    )
     add(
         rollout,
         "promote",
@@ -67,9 +84,24 @@ def register(app: typer.Typer) -> None:
         "podium rollout promote chat-2 --to-end",
         "podium rollout promote prompts --arm short",
     )
-    add(rollout, "abort", abort, 'podium rollout abort chat-2 -m "Wrong prompt"')
-    add(rollout, "approve", approve, "podium rollout approve chat-2")
-    add(rollout, "undo", undo, 'podium rollout undo chat-2 -m "Users complain"')
+    add(
+        rollout,
+        "abort",
+        _at_once("abort", "End a rollout: the version before serves alone again."),
+        'podium rollout abort chat-2 -m "Wrong prompt"',
+    )
+    add(
+        rollout,
+        "approve",
+        _with_wait("approve", "Agree to what a rollout waits for; not for who asked for it."),
+        "podium rollout approve chat-2",
+    )
+    add(
+        rollout,
+        "undo",
+        _at_once("undo", "Take a promotion back: the model has the version before again."),
+        'podium rollout undo chat-2 -m "Users complain"',
+    )
     add(
         rollout,
         "evidence",
@@ -114,37 +146,35 @@ def show(control: ToControl, name: Name, *, as_json: AsJson = False) -> None:
         _tell(client.rollout(name), as_json=as_json)
 
 
-def start(
-    control: ToControl,
-    name: Name,
-    *,
-    message: Message = "",
-    seen: Seen = None,
-    wait: Wait = False,
-    timeout_s: Timeout = _A_DAY,
-    as_json: AsJson = False,
-) -> None:
-    """Start a rollout: the candidate is tried, then goes to its first users."""
-    _command(control, name, "start", message, seen, wait=wait, timeout_s=timeout_s, as_json=as_json)
+def _with_wait(command: str, told: str) -> Callable[..., None]:
+    """A command that moves a rollout, and may wait for what comes of it. `told`: its help."""
+
+    def move(
+        control: ToControl,
+        name: Name,
+        *,
+        message: Message = "",
+        seen: Seen = None,
+        wait: Wait = False,
+        timeout_s: Timeout = _A_DAY,
+        as_json: AsJson = False,
+    ) -> None:
+        _command(control, name, command, message, seen, wait=wait, timeout_s=timeout_s, as_json=as_json)
+
+    move.__doc__ = told
+    return move
 
 
-def pause(control: ToControl, name: Name, *, message: Message = "", seen: Seen = None, as_json: AsJson = False) -> None:
-    """Hold a rollout where it is; failures still take the candidate out."""
-    _command(control, name, "pause", message, seen, as_json=as_json)
+def _at_once(command: str, told: str) -> Callable[..., None]:
+    """A command after which there is nothing to wait for. `told`: its help."""
 
+    def move(
+        control: ToControl, name: Name, *, message: Message = "", seen: Seen = None, as_json: AsJson = False
+    ) -> None:
+        _command(control, name, command, message, seen, as_json=as_json)
 
-def resume(
-    control: ToControl,
-    name: Name,
-    *,
-    message: Message = "",
-    seen: Seen = None,
-    wait: Wait = False,
-    timeout_s: Timeout = _A_DAY,
-    as_json: AsJson = False,
-) -> None:
-    """Let a paused rollout go on from where it is."""
-    _command(control, name, "resume", message, seen, wait=wait, timeout_s=timeout_s, as_json=as_json)
+    move.__doc__ = told
+    return move
 
 
 def promote(
@@ -162,30 +192,6 @@ def promote(
     """Move a rollout forward, one step or to its end, whatever the analysis says."""
     query = {"to_end": to_end, "arm": arm}
     _command(control, name, "promote", message, seen, wait=wait, timeout_s=timeout_s, as_json=as_json, query=query)
-
-
-def abort(control: ToControl, name: Name, *, message: Message = "", seen: Seen = None, as_json: AsJson = False) -> None:
-    """End a rollout: the version before serves alone again."""
-    _command(control, name, "abort", message, seen, as_json=as_json)
-
-
-def approve(
-    control: ToControl,
-    name: Name,
-    *,
-    message: Message = "",
-    seen: Seen = None,
-    wait: Wait = False,
-    timeout_s: Timeout = _A_DAY,
-    as_json: AsJson = False,
-) -> None:
-    """Agree to what a rollout waits for; not for who asked for it."""
-    _command(control, name, "approve", message, seen, wait=wait, timeout_s=timeout_s, as_json=as_json)
-
-
-def undo(control: ToControl, name: Name, *, message: Message = "", seen: Seen = None, as_json: AsJson = False) -> None:
-    """Take a promotion back: the model has the version before again."""
-    _command(control, name, "undo", message, seen, as_json=as_json)
 
 
 def watch(control: ToControl, name: Name, *, timeout_s: Timeout = _A_DAY, as_json: AsJson = False) -> None:

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from podium.control.rollouts.standing import Standing
-from podium.core.rollouts import BUCKETS, Phase, RolloutStrategy
+from podium.core.rollouts import BUCKETS, ArmShare, Phase, Progress, RolloutStrategy
 from podium.delivery.buckets import steps_of
 
 __all__ = ["ArmView", "EvidenceNote", "RolloutView", "VerdictView", "view_of"]
@@ -73,40 +73,8 @@ class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
 
 def view_of(standing: Standing, verdict: VerdictView | None = None) -> RolloutView:
     """What people are shown of it."""
-    rollout, progress = standing.rollout, standing.progress
-    steps = len(steps_of(rollout))
-    if progress is None:
-        return RolloutView(
-            name=standing.name,
-            model=rollout.model,
-            strategy=rollout.strategy,
-            candidate=rollout.candidate,
-            before=standing.model.version,
-            phase="pending",
-            step=0,
-            steps=steps,
-            arms=(),
-            mirrored=False,
-            reason="",
-            detail="declared, and never started",
-            ended=False,
-            waits=True,
-            asked_by="",
-            approved_by=(),
-            approvals_missing=0,
-            started_unix_s=0.0,
-            step_unix_s=0.0,
-            changed_unix_s=0.0,
-            evidence="",
-            design="",
-            verdict=None,
-            revision=standing.revision,
-        )
+    rollout, progress = standing.rollout, standing.progress or _never_started(standing)
     wanted = rollout.approval.approvals if rollout.approval is not None and progress.asked_by else 0
-    arms = (
-        ArmView(name=arm.name, version=arm.version, percent=round(arm.count * 100 / BUCKETS, 2))
-        for arm in progress.arms
-    )
     return RolloutView(
         name=standing.name,
         model=rollout.model,
@@ -115,8 +83,8 @@ def view_of(standing: Standing, verdict: VerdictView | None = None) -> RolloutVi
         before=progress.before,
         phase=progress.phase,
         step=progress.step,
-        steps=steps,
-        arms=tuple(arms),
+        steps=len(steps_of(rollout)),
+        arms=tuple(map(_arm_view, progress.arms)),
         mirrored=progress.mirrored,
         reason=progress.reason,
         detail=progress.detail,
@@ -133,3 +101,11 @@ def view_of(standing: Standing, verdict: VerdictView | None = None) -> RolloutVi
         verdict=verdict,
         revision=standing.revision,
     )
+
+
+def _never_started(standing: Standing) -> Progress:
+    return Progress(phase="pending", before=standing.model.version, salt="", detail="declared, and never started")
+
+
+def _arm_view(arm: ArmShare) -> ArmView:
+    return ArmView(name=arm.name, version=arm.version, percent=round(arm.count * 100 / BUCKETS, 2))

@@ -3,24 +3,17 @@
 from typing import Annotated
 
 import msgspec
-from litestar import get, post
+from litestar import get
 from litestar.params import FromPath, QueryParameter
 from msgspec import Meta
 
 from podium.control.rollouts.views import EvidenceNote, RolloutView
 from podium.delivery.analysis.evidence import Bundle
+from podium.web.admin.commands import Message, Seen, command, command_route
 from podium.web.admin.injected import Author, Plane
 from podium.web.admin.openapi import errors
 
-__all__ = ["HANDLERS", "EvidenceList", "RolloutList"]
-
-Message = Annotated[str, QueryParameter(description="Why; kept with the revision.", max_length=1000)]
-Seen = Annotated[
-    float | None,
-    QueryParameter(
-        description="`changed_unix_s` of the rollout as you saw it; refused (409) when it has moved since.", ge=0
-    ),
-]
+__all__ = ["HANDLERS", "EvidenceList", "Message", "RolloutList", "Seen"]
 
 
 class RolloutList(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,55 +61,7 @@ async def get_rollout_evidence(plane: Plane, name: FromPath[str], key: FromPath[
     return await plane.rollouts.evidence(name, key)
 
 
-@post(
-    "/rollouts/{name:str}/start",
-    operation_id="startRollout",
-    tags=["rollouts"],
-    status_code=200,
-    responses=errors(404, 409),
-)
-async def start_rollout(
-    plane: Plane, author: Author, name: FromPath[str], message: Message = "", seen: Seen = None
-) -> RolloutView:
-    """Start it: the candidate is tried, then goes to its first users."""
-    return await plane.rollouts.start(name, author=author, message=message, seen=seen)
-
-
-@post(
-    "/rollouts/{name:str}/pause",
-    operation_id="pauseRollout",
-    tags=["rollouts"],
-    status_code=200,
-    responses=errors(404, 409),
-)
-async def pause_rollout(
-    plane: Plane, author: Author, name: FromPath[str], message: Message = "", seen: Seen = None
-) -> RolloutView:
-    """Hold it where it is; failures still take the candidate out."""
-    return await plane.rollouts.pause(name, author=author, message=message, seen=seen)
-
-
-@post(
-    "/rollouts/{name:str}/resume",
-    operation_id="resumeRollout",
-    tags=["rollouts"],
-    status_code=200,
-    responses=errors(404, 409),
-)
-async def resume_rollout(
-    plane: Plane, author: Author, name: FromPath[str], message: Message = "", seen: Seen = None
-) -> RolloutView:
-    """Let it go on from where it was paused."""
-    return await plane.rollouts.resume(name, author=author, message=message, seen=seen)
-
-
-@post(
-    "/rollouts/{name:str}/promote",
-    operation_id="promoteRollout",
-    tags=["rollouts"],
-    status_code=200,
-    responses=errors(404, 409),
-)
+@command_route("/rollouts/{name:str}/promote", "promoteRollout")
 async def promote_rollout(
     plane: Plane,
     *,
@@ -133,58 +78,47 @@ async def promote_rollout(
     return await plane.rollouts.promote(name, author=author, message=message, seen=seen, to_end=to_end, arm=arm)
 
 
-@post(
-    "/rollouts/{name:str}/abort",
-    operation_id="abortRollout",
-    tags=["rollouts"],
-    status_code=200,
-    responses=errors(404, 409),
-)
-async def abort_rollout(
-    plane: Plane, author: Author, name: FromPath[str], message: Message = "", seen: Seen = None
-) -> RolloutView:
-    """End it: the version before serves alone again."""
-    return await plane.rollouts.abort(name, author=author, message=message, seen=seen)
-
-
-@post(
-    "/rollouts/{name:str}/approve",
-    operation_id="approveRollout",
-    tags=["rollouts"],
-    status_code=200,
-    responses=errors(403, 404, 409),
-)
-async def approve_rollout(
-    plane: Plane, author: Author, name: FromPath[str], message: Message = "", seen: Seen = None
-) -> RolloutView:
-    """Agree to what waits; refused (403) to who asked for it."""
-    return await plane.rollouts.approve(name, author=author, message=message, seen=seen)
-
-
-@post(
-    "/rollouts/{name:str}/undo",
-    operation_id="undoRollout",
-    tags=["rollouts"],
-    status_code=200,
-    responses=errors(404, 409),
-)
-async def undo_rollout(
-    plane: Plane, author: Author, name: FromPath[str], message: Message = "", seen: Seen = None
-) -> RolloutView:
-    """Take a promotion back: the model has the version before again."""
-    return await plane.rollouts.undo(name, author=author, message=message, seen=seen)
-
-
 HANDLERS = [
     list_rollouts,
     get_rollout,
     list_rollout_evidence,
     get_rollout_evidence,
-    start_rollout,
-    pause_rollout,
-    resume_rollout,
+    command(
+        "/rollouts/{name:str}/start",
+        "startRollout",
+        "Start it: the candidate is tried, then goes to its first users.",
+        lambda plane: plane.rollouts.start,
+    ),
+    command(
+        "/rollouts/{name:str}/pause",
+        "pauseRollout",
+        "Hold it where it is; failures still take the candidate out.",
+        lambda plane: plane.rollouts.pause,
+    ),
+    command(
+        "/rollouts/{name:str}/resume",
+        "resumeRollout",
+        "Let it go on from where it was paused.",
+        lambda plane: plane.rollouts.resume,
+    ),
     promote_rollout,
-    abort_rollout,
-    approve_rollout,
-    undo_rollout,
+    command(
+        "/rollouts/{name:str}/abort",
+        "abortRollout",
+        "End it: the version before serves alone again.",
+        lambda plane: plane.rollouts.abort,
+    ),
+    command(
+        "/rollouts/{name:str}/approve",
+        "approveRollout",
+        "Agree to what waits; refused (403) to who asked for it.",
+        lambda plane: plane.rollouts.approve,
+        403,
+    ),
+    command(
+        "/rollouts/{name:str}/undo",
+        "undoRollout",
+        "Take a promotion back: the model has the version before again.",
+        lambda plane: plane.rollouts.undo,
+    ),
 ]
