@@ -87,6 +87,24 @@ async def test_a_load_that_takes_longer_than_a_call_may_wait_is_told_at_once():
     assert "about 40 s" in caught.value.message
 
 
+async def test_the_engine_hears_of_callers_that_are_sent_away_at_once():
+    async with linked(wait_s=5.0) as (engine, workers):
+        engine.say(WorkerState.UNLOADED, ready_in_s=40.0)
+        await eventually(lambda: workers.news(NAME), timeout_s=2)
+        with pytest.raises(UpstreamFailed):
+            await workers.ready_at(NAME, soon())
+        await eventually(lambda: any(NAME in says.wanted for says in engine.heard_of), timeout_s=3)
+        await eventually(lambda: engine.last.wanted == (), timeout_s=3)
+        engine.say(WorkerState.FAILED)
+        await eventually(lambda: workers.news(NAME).state is WorkerState.FAILED, timeout_s=2)
+        heard = len(engine.heard_of)
+        with pytest.raises(UpstreamFailed):
+            await workers.ready_at(NAME, soon())
+        workers.enter(NAME)
+        await eventually(lambda: len(engine.heard_of) > heard, timeout_s=3)
+        assert engine.last.wanted == ()
+
+
 async def test_waiting_has_an_end_also_when_the_engine_was_too_hopeful():
     async with linked(wait_s=0.3) as (engine, workers):
         engine.say(WorkerState.LOADING, ready_in_s=0.1)

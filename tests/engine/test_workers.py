@@ -23,6 +23,8 @@ import http.server, signal, sys, threading, time
 port, how = int(sys.argv[1]), sys.argv[2]
 if how == "broken":
     print("llama.cpp refuses the file"); sys.exit(1)
+if how == "slow":
+    time.sleep(1)
 if how == "damaged":
     print("its checksum is wrong"); sys.exit(78)
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -47,7 +49,7 @@ def loadable(name, **options):
 
 
 class Engine:
-    def __init__(self, folder, budget_mib=10_000, ready_timeout_s=10.0):
+    def __init__(self, folder, budget_mib=10_000, ready_timeout_s=10.0, fair_wait_s=1000.0):
         self.folder = folder
         self.how = {}  # name -> what its program does
         self.files = {}  # name -> what `files_at` tells
@@ -57,6 +59,8 @@ class Engine:
         self.workers = Workers(
             budget_mib=budget_mib,
             hang_timeout_s=0.5,
+            fair_wait_s=fair_wait_s,
+            min_stay_s=0.0,
             files_at=lambda one: self.files.get(one.name, (1,)),
             process_of=self._process,
             backoff=Backoff(min_s=0.01, max_s=0.05, stable_s=60, first_attempts=2),
@@ -137,6 +141,51 @@ async def test_the_least_recently_used_makes_room_and_pinned_ones_stay(tmp_path)
         engine.workers.heard("g", asked("a"))
         await engine.until("a", WorkerState.READY)
         assert engine.started.count("pin") == 1
+
+
+async def test_one_in_constant_use_ends_its_calls_and_makes_room_for_one_that_waited_and_comes_back_in_its_turn(
+    tmp_path,
+):
+    async with running(Engine(tmp_path, budget_mib=200, fair_wait_s=0.5)) as engine:
+        engine.want(loadable("a"), loadable("b"))
+        engine.workers.heard("g", asked("a"))
+        await engine.until("a", WorkerState.READY)
+        engine.workers.heard("g", GatewaySays(running={"a": 3}, used=("a",)))
+        engine.workers.heard("h", asked("b"))
+        await engine.until("a", WorkerState.UNLOADING)
+        engine.workers.heard("g", asked("a"))  # its calls have ended; whoever comes now waits
+        await engine.until("b", WorkerState.READY)
+        engine.workers.heard("h", GatewaySays(running={"b": 1}, used=("b",)))
+        await engine.until("a", WorkerState.READY)
+        assert engine.started == ["a", "b", "a"]
+
+
+async def test_a_model_is_loaded_for_callers_that_were_told_to_come_back_and_waits_for_them(tmp_path):
+    engine = Engine(tmp_path, budget_mib=200)
+    engine.how["b"] = "slow"
+    async with running(engine):
+        engine.want(loadable("a"), loadable("b"))
+        engine.workers.heard("g", asked("a"))
+        await engine.until("a", WorkerState.READY)
+        engine.workers.heard("h", asked("b"))
+        engine.workers.heard("h", GatewaySays())  # it was sent away
+        await engine.until("b", WorkerState.READY)
+        engine.workers.heard("g", asked("a"))
+        await asyncio.sleep(0.7)  # more than a tick
+        assert engine.state("b") is WorkerState.READY
+        assert engine.workers.said.workers[0].ready_in_s > 5  # until those are back, at least
+
+
+async def test_a_restart_is_timed_from_its_own_beginning(tmp_path):
+    async with running(Engine(tmp_path)) as engine:
+        engine.want(loadable("a", in_use=True))
+        await engine.until("a", WorkerState.READY)
+        entry = engine.workers._entries["a"]
+        entry.load_began_ns -= 3600 * 10**9
+        os.kill(engine.pid("a"), signal.SIGKILL)
+        await engine.until("a", WorkerState.FAILING)
+        await engine.until("a", WorkerState.READY)
+        assert entry.load_s < 60
 
 
 async def test_what_no_version_has_any_more_is_unloaded_and_forgotten(tmp_path):

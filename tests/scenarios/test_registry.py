@@ -1,7 +1,9 @@
 """Registered versions on a real Podium: loaded on demand under a memory budget; broken ones are reported and block nobody."""
 
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -18,6 +20,8 @@ SETTINGS = {
     "PODIUM_ENGINE_PROMPT_CACHE_MIB": "0",
     "PODIUM_ENGINE_THREADS": "1",
     "PODIUM_ENGINE_MEMORY_BUDGET_MIB": "450",  # for one such worker; it takes about 300
+    "PODIUM_ENGINE_FAIR_WAIT_S": "1",
+    "PODIUM_ENGINE_MIN_STAY_S": "0",
     "PODIUM_ENGINE_RESTART_BACKOFF_MAX_S": "0.3",
 }
 
@@ -52,8 +56,8 @@ class House:
         self.installation.wait_for(found, self.process)
         return version
 
-    def ask(self, model):
-        body = {"model": model, "max_tokens": 2, "messages": [{"role": "user", "content": "Hi"}]}
+    def ask(self, model, max_tokens=2):
+        body = {"model": model, "max_tokens": max_tokens, "messages": [{"role": "user", "content": "Hi"}]}
         headers = {"authorization": f"Bearer {self.installation.admin_key}"}
         url = f"{self.installation.url}/chat/completions"
         return httpx.post(url, json=body, headers=headers, timeout=60, trust_env=False)
@@ -78,6 +82,30 @@ def test_versions_take_turns_in_memory_and_a_call_waits_for_its_own(house):
     assert len(events) >= 2
     assert all('"why":"to make room"' in line for line in events)
     assert house.ask("smollm2").status_code == 200
+
+
+def test_a_model_in_constant_use_makes_room_for_another_and_none_of_its_calls_fails(house):
+    house.add("busy", house.weights, "--system-prompt", "Talk.", "--parameter", "temperature=0")
+    house.add("rare", house.weights)
+    served, answers = threading.Event(), []
+
+    def keep_busy():
+        while not served.is_set():
+            answers.append(house.ask("busy", max_tokens=30))
+
+    with ThreadPoolExecutor(2) as threads:
+        callers = [threads.submit(keep_busy) for _ in range(2)]  # at least one of their calls is always under way
+        try:
+            house.installation.wait_for(lambda: len(answers) > 1, house.process, timeout_s=60)
+            rare = house.ask("rare")
+        finally:
+            served.set()
+        for caller in callers:
+            caller.result(60)
+    assert rare.status_code == 200, rare.text + house.process.tail()
+    assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers[-3:]]
+    events = [line for line in house.process.output().splitlines() if '"worker_unloading"' in line]
+    assert any('"calls":0' not in line for line in events), events
 
 
 def test_a_version_that_llama_cpp_refuses_is_out_with_the_reason_and_blocks_nobody(house, tmp_path):

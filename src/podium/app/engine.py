@@ -43,6 +43,8 @@ async def running_engine(settings: Settings, root: bytes) -> AsyncIterator[str]:
     workers = Workers(
         budget_mib=engine.memory_budget(),
         hang_timeout_s=engine.hang_timeout_s,
+        fair_wait_s=engine.fair_wait_s,
+        min_stay_s=engine.min_stay_s,
         files_at=processes.files_at,
         process_of=processes.process_of,
         backoff=Backoff(

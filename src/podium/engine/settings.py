@@ -69,6 +69,20 @@ class EngineSettings:
             " room. The built-in models come on top. 0: half of what this machine, or its container, has."
         },
     )
+    fair_wait_s: float = field(
+        default=10.0,
+        metadata={
+            "help": "How long callers of a model that is not in memory wait, at most, before one with calls under way"
+            " makes room for it."
+        },
+    )
+    min_stay_s: float = field(
+        default=10.0,
+        metadata={
+            "help": "How long a loaded model stays at least before it makes room for another; never less than its load"
+            " took."
+        },
+    )
     load_wait_s: float = field(
         default=30.0,
         metadata={

@@ -8,7 +8,9 @@
 
 1. What may be needed is read from the snapshot that gateways read. Nothing else declares workers.
 2. A model that a Model or a Rollout names is loaded ahead while there is room; others when a gateway says that somebody
-   waits for them. Loading is: check the files' checksums, load, answer a first real call. Only then is it ready.
+   waits for them, or was told to come back. Loading is: check the files' checksums, load, answer a first real call.
+   Only then is it ready. Of one that makes room gateways are told at once, so that no new calls come; it is asked to
+   end, finishes what runs, and is killed when that takes longer than its drain timeout.
 3. One that fails is reported as failing with its reason, tried again with growing waits, and given up after a few
    attempts that never became ready: then it is failed until its files change. One with damaged files fails at once.
 4. One that goes silent is reported as failing, and killed after `engine.hang_timeout_s`.
@@ -26,11 +28,12 @@ from pathlib import Path
 import structlog
 
 from podium.core.workers import EngineSays, GatewaySays, WorkerState
+from podium.engine.arrivals import arrivals
 from podium.engine.child import Child, ChildSpec, ChildStatus
 from podium.engine.child_log import LogRotation, rotate
 from podium.engine.child_states import Backoff
 from podium.engine.loadable import Loadable
-from podium.engine.placement import place
+from podium.engine.placement import Resident, place
 from podium.engine.readiness import answers
 from podium.engine.worker_entry import WorkerEntry
 
@@ -52,6 +55,8 @@ class Workers:
         *,
         budget_mib: int,
         hang_timeout_s: float,
+        fair_wait_s: float,
+        min_stay_s: float,
         files_at: Callable[[Loadable], tuple[int, ...]],
         process_of: Callable[[Loadable, int], ChildSpec],
         backoff: Backoff | None = None,
@@ -65,6 +70,8 @@ class Workers:
         self.on_change: Callable[[EngineSays], None] = lambda _says: None
         self._budget_mib = budget_mib
         self._hang_ns = int(hang_timeout_s * 1e9)
+        self._fair_wait_ns = int(fair_wait_s * 1e9)
+        self._min_stay_s = min_stay_s
         self._files_at = files_at
         self._process_of = process_of
         self._backoff = backoff or Backoff(first_attempts=3)
@@ -75,6 +82,7 @@ class Workers:
         self._moved = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._said = EngineSays()
+        self._ready_in_s: dict[str, float] = {}
 
     @property
     def said(self) -> EngineSays:
@@ -86,7 +94,7 @@ class Workers:
         for name, loadable in loadables.items():
             entry = self._entries.get(name)
             if entry is None:
-                self._entries[name] = WorkerEntry(loadable, _free_port())
+                self._entries[name] = WorkerEntry(loadable, _free_port(), self._min_stay_s)
             else:
                 entry.loadable, entry.dropped = loadable, False
         for name, entry in self._entries.items():
@@ -100,6 +108,9 @@ class Workers:
         for name in (*says.used, *says.running):
             if name in self._entries:
                 self._entries[name].used_ns = now_ns
+        for name in says.wanted:
+            if name in self._entries:
+                self._entries[name].asked = True
         self._moved.set()
 
     def gone(self, gateway: object) -> None:
@@ -127,12 +138,8 @@ class Workers:
     def _tick(self) -> None:
         for entry in [*self._entries.values()]:
             self._look_at(entry)
-        residents = [
-            entry.resident()
-            for entry in self._entries.values()
-            if entry.child is not None or not (entry.dropped or entry.state in _GIVEN_UP)
-        ]
-        placement = place(residents, self._budget_mib)
+        now_ns = time.monotonic_ns()
+        placement = place(self._residents(now_ns), self._budget_mib, now_ns=now_ns, fair_wait_ns=self._fair_wait_ns)
         for name, why in placement.impossible.items():
             self._entries[name].reason = why
             self._entries[name].state = WorkerState.FAILED
@@ -143,10 +150,23 @@ class Workers:
             self._load(self._entries[name])
         self._tell()
 
+    def _residents(self, now_ns: int) -> list[Resident]:
+        """Those that have memory, or may be given some."""
+        return [
+            entry.resident(now_ns)
+            for entry in self._entries.values()
+            if entry.child is not None or not (entry.dropped or entry.state in _GIVEN_UP)
+        ]
+
     def _look_at(self, entry: WorkerEntry) -> None:
         """What callers want of it, and what became of its files and its process."""
         waiting = any(entry.name in says.wanted for says in self._gateways.values())
-        entry.wanted_ns = (entry.wanted_ns or time.monotonic_ns()) if waiting else None
+        asked, entry.asked = entry.asked or waiting, False
+        if asked:
+            entry.want(time.monotonic_ns(), self._ready_in_s.get(entry.name, 0.0))
+        else:
+            entry.want_no_more(time.monotonic_ns())
+        entry.waiting = waiting
         entry.running = sum(says.running.get(entry.name, 0) for says in self._gateways.values())
         child = entry.child
         if child is not None:
@@ -182,8 +202,8 @@ class Workers:
 
     def _unload(self, entry: WorkerEntry, why: str) -> None:
         if entry.child is not None and entry.state is not WorkerState.UNLOADING:
-            log.info("worker_unloading", worker=entry.name, why=why)
-            entry.state = WorkerState.UNLOADING
+            log.info("worker_unloading", worker=entry.name, why=why, calls=entry.running)
+            entry.leave(time.monotonic_ns())
             entry.child.stop()
 
     def _changed(self, entry: WorkerEntry, status: ChildStatus) -> None:
@@ -198,7 +218,16 @@ class Workers:
     def _tell(self) -> None:
         """Tell the gateways when something has changed."""
         now_ns = time.monotonic_ns()
-        says = EngineSays(workers=tuple(entry.news(now_ns) for entry in self._entries.values()))
+        self._ready_in_s = arrivals(
+            self._residents(now_ns),
+            self._budget_mib,
+            now_ns=now_ns,
+            fair_wait_ns=self._fair_wait_ns,
+            min_stay_s=self._min_stay_s,
+        )
+        says = EngineSays(
+            workers=tuple(entry.news(self._ready_in_s.get(name)) for name, entry in self._entries.items())
+        )
         if says != self._said:
             self._said = says
             self.on_change(says)

@@ -65,6 +65,9 @@ class RegisteredWorkers:
         self._running: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
         self._used: set[str] = set()
+        self._asked: set[str] = (
+            set()
+        )  # somebody has begun to wait since the engine was told, and may have been sent away
         self._changed = asyncio.Event()  # replaced with each change: all who wait wake up
         self._to_say = asyncio.Event()
 
@@ -92,6 +95,8 @@ class RegisteredWorkers:
         now_s = asyncio.get_running_loop().time()
         latest_s = min(deadline_s, now_s + self._wait_s)
         self._waiting[name] += 1
+        if news is None or news.state.usable:
+            self._asked.add(name)
         self._to_say.set()
         try:
             return await self._loaded(name, now_s, latest_s)
@@ -170,9 +175,10 @@ class RegisteredWorkers:
             says = GatewaySays(
                 running={name: count for name, count in self._running.items() if count > 0},
                 used=tuple(sorted(self._used)),
-                wanted=tuple(sorted(name for name, count in self._waiting.items() if count > 0)),
+                wanted=tuple(sorted(self._asked | {name for name, count in self._waiting.items() if count > 0})),
             )
             self._used.clear()
+            self._asked.clear()
             if says != last or says.running:
                 writer.write(_encode(says) + b"\n")
                 await writer.drain()
@@ -189,7 +195,7 @@ class RegisteredWorkers:
                 del self._waiting[name]
 
     def _somebody_new_waits(self, says: GatewaySays) -> bool:
-        return any(count > 0 and name not in says.wanted for name, count in self._waiting.items())
+        return not self._asked.issubset(says.wanted)
 
 
 def _check_worth_waiting(news: WorkerNews, left_s: float) -> None:
