@@ -98,10 +98,10 @@ class Stage:
         self.house, self.key, self.name = house, key, name
         self.loads = []
 
-    def declare(self, **rollout):
-        """A model whose version is at `old`, and a rollout to the one at `new`."""
-        for version, provider in (("1", "old"), ("2", "new")):
-            spec = {"backends": [{"provider": provider, "model": "scripted"}]}
+    def declare(self, *, provider="new", **rollout):
+        """A model whose version is at `old`, and a rollout to the one at the provider."""
+        for version, place in (("1", "old"), ("2", provider)):
+            spec = {"backends": [{"provider": place, "model": "scripted"}]}
             self.house.declare({"kind": "Version", "name": f"{self.name}-{version}", "spec": spec})
         model = {"version": f"{self.name}-1", "endpoints": ["chat.completions"]}
         plan = {"model": self.name, "candidate": f"{self.name}-2", **rollout}
@@ -140,10 +140,12 @@ class Stage:
         return seen
 
     @asynccontextmanager
-    async def callers(self, users=USERS):
+    async def callers(self, users=USERS, **more):
         """Streams at both gateways until the block ends."""
         first, second = self.loads = [
-            StreamLoad(one.port, self.key, model=self.name, per_second=PER_SECOND, users=users, name=f"{self.name}-{n}")
+            StreamLoad(
+                one.port, self.key, model=self.name, per_second=PER_SECOND, users=users, name=f"{self.name}-{n}", **more
+            )
             for n, one in enumerate(self.house.gateways)
         ]
         async with first, second:
@@ -229,6 +231,29 @@ async def test_a_candidate_that_fails_is_returned_by_itself_before_three_percent
     harmed = [one for one in stage.seen if not (one.served and one.pieces)]
     assert 3 <= len(harmed) < 0.03 * len(stage.seen)
     assert [one for one in harmed if one.started_s > returned_s + 2] == []
+
+
+async def test_a_candidate_that_comes_up_and_then_hangs_is_returned_and_nobody_waits_for_ever(stage, house, upstreams):
+    place = {"protocol": "openai", "base_url": upstreams[1].url, "timeouts": {"first_byte_s": 11, "total_s": 11}}
+    house.declare({"kind": "Provider", "name": "hanging", "spec": place})
+    stage = stage("hanging")
+    plan = {"steps": [{"percent": 5, "minimum_samples": 10_000}, {"percent": 100}], "analysis": {"burst_errors": 2}}
+    await asyncio.to_thread(stage.declare, provider="hanging", **plan)
+    async with stage.callers(patience_s=60):
+        await asyncio.to_thread(stage.ask, "start")
+        await stage.reaches("running")
+        await stage.more(50)
+        assert stage.failed == []
+        upstreams[1].behave("silent")  # it takes calls, and says nothing
+        seen = await stage.reaches("returned", timeout_s=60)
+        returned_s = asyncio.get_running_loop().time()
+        await eventually(lambda: len(stage.since(returned_s + 2)) >= 200, timeout_s=60)
+    assert (seen["step"], seen["reason"]) == (0, "burst")
+    assert "hangs" in seen["detail"] or "failures_in_a_row" in seen["detail"]  # slow machines come to their end first
+    harmed = [one for one in stage.seen if not one.served]
+    assert {(one.status, one.error) for one in harmed} == {(504, "upstream_timeout")}
+    assert [one for one in harmed if one.started_s > returned_s + 2] == []
+    assert 2 <= len(harmed) < 0.05 * len(stage.seen)
 
 
 async def test_a_candidate_that_does_not_come_up_reaches_nobody(stage, upstreams):

@@ -57,14 +57,24 @@ class StreamLoad:
     """Begins at most `per_second` chats a second while the block runs, each on a connection of its own."""
 
     def __init__(
-        self, port: int, key: str, *, model: str, per_second: float, name: str = "stream", users: int = 0, **fields: Any
+        self,
+        port: int,
+        key: str,
+        *,
+        model: str,
+        per_second: float,
+        name: str = "stream",
+        users: int = 0,
+        patience_s: float = 10.0,
+        **fields: Any,
     ) -> None:
-        """`users`: so many take turns, each named in its chats; 0: nobody is named."""
+        """`users`: so many take turns, each named in its chats; 0: nobody is named. `patience_s`: for each read."""
         self.seen: list[SeenStream] = []  # in the order in which they ended
         self._port, self._key, self._every_s, self._name = port, key, 1 / per_second, name
         fields = {"stream": True, "stream_options": {"include_usage": True}, **fields}
         named: list[dict[str, Any]] = [{"user": f"{name}-user-{number}"} for number in range(users)]
         self._bodies = itertools.cycle([chat_body(model, **fields, **user) for user in named or [{}]])
+        self._patience_s = patience_s
         self._stopping = asyncio.Event()
         self._beginner: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
@@ -111,7 +121,7 @@ class StreamLoad:
         loop = asyncio.get_running_loop()
         started_s, head_s, head = loop.time(), 0.0, None
         try:
-            async with await RawConnection.open(self._port) as client:
+            async with await RawConnection.open(self._port, timeout_s=self._patience_s) as client:
                 await client.send(
                     request_bytes(next(self._bodies), key=self._key, headers={"x-request-id": request_id})
                 )
