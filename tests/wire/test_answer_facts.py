@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium.wire.answer_facts import asks_for_json, is_json, messages_facts, openai_facts, streamed_text
+from podium.wire.answer_facts import asked_schema, asks_for_json, is_json, messages_facts, openai_facts, streamed_text
 
 
 def chat(finish_reason="stop", **message):
@@ -61,6 +61,7 @@ def test_what_is_of_another_shape_tells_nothing_and_breaks_nothing(body):
     assert openai_facts(body) is None
     assert messages_facts(body) is None
     assert asks_for_json(b'"response_format"' + body) is False
+    assert asked_schema(b'"json_schema"' + body) is None
     assert streamed_text(b"data: " + body + b"\n\n") == ""
 
 
@@ -78,6 +79,26 @@ def test_what_is_of_another_shape_tells_nothing_and_breaks_nothing(body):
 )
 def test_json_is_asked_for_in_either_dialect(fields, asked):
     assert asks_for_json(json.dumps(fields).encode()) is asked
+
+
+SCHEMA = {"type": "object", "required": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "schema"),
+    [
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}}, SCHEMA),
+        ({"output_format": {"type": "json_schema", "schema": SCHEMA}}, SCHEMA),
+        ({"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}}, SCHEMA),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, None),
+        ({"response_format": {"type": "json_schema"}}, None),
+        ({"response_format": {"type": "json_object"}, "metadata": {"k": "json_schema"}}, None),
+        ({"messages": [{"content": '"json_schema"'}]}, None),
+    ],
+)
+def test_the_schema_that_is_asked_for_is_found_in_either_dialect(fields, schema):
+    found = asked_schema(json.dumps(fields).encode())
+    assert (None if found is None else json.loads(found)) == schema
 
 
 @pytest.mark.parametrize(("text", "valid"), [('{"a": 1}', True), (" [1]\n", True), ('{"a": ', False), ("", False)])

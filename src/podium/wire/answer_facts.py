@@ -6,7 +6,7 @@ import msgspec
 
 from podium.wire.sse import event_data, split_events
 
-__all__ = ["AnswerFacts", "asks_for_json", "is_json", "messages_facts", "openai_facts", "streamed_text"]
+__all__ = ["AnswerFacts", "asked_schema", "asks_for_json", "is_json", "messages_facts", "openai_facts", "streamed_text"]
 
 
 class AnswerFacts(msgspec.Struct, frozen=True):
@@ -50,6 +50,45 @@ def asks_for_json(body: bytes) -> bool:
     within = None if asked.output_config is None else asked.output_config.format
     formats = (asked.response_format, asked.output_format, within)
     return any(one.type in _JSON for one in formats if one is not None)
+
+
+class _Schema(msgspec.Struct):
+    schema: msgspec.Raw = msgspec.Raw()
+
+
+class _SchemaFormat(msgspec.Struct):
+    type: str = ""
+    schema: msgspec.Raw = msgspec.Raw()
+    json_schema: _Schema | None = None
+
+
+class _SchemaOutput(msgspec.Struct):
+    format: _SchemaFormat | None = None
+
+
+class _AskedSchema(msgspec.Struct):
+    response_format: _SchemaFormat | None = None
+    output_format: _SchemaFormat | None = None
+    output_config: _SchemaOutput | None = None
+
+
+_decode_schema = msgspec.json.Decoder(_AskedSchema).decode
+
+
+def asked_schema(body: bytes) -> bytes | None:
+    """The JSON schema that a request wants its answer in, as it stands there; None: there is none."""
+    if b'"json_schema"' not in body:
+        return None
+    try:
+        asked = _decode_schema(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    within = None if asked.output_config is None else asked.output_config.format
+    for one in (asked.response_format, asked.output_format, within):
+        if one is not None and one.type == "json_schema":
+            found = one.schema if one.json_schema is None else one.json_schema.schema
+            return bytes(found) or None
+    return None
 
 
 def is_json(text: str) -> bool:
