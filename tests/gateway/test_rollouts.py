@@ -9,7 +9,7 @@ from podium.core.event import AnswerFlag
 from podium.core.flags import Condition, Flag, Rule
 from podium.core.resources import BackendSpec, Version
 from podium.core.rollouts import Analysis, Arm, Metric, Progress, Rollout, Segment, Step
-from podium.delivery.buckets import arms_at
+from podium.delivery.buckets import arms_at, handed_over
 from podium.delivery.digest import version_name
 from podium.gateway.mirror import MOST_COPIES
 from podium.testing.upstream import Behaviour, Mode
@@ -27,14 +27,17 @@ class Moved:
         self.stage = stage
         self.changes = 0
 
-    async def serve(self, rollout=CANARY, *, new=NEW, key=None, model=None, phase="running", step=0, salt="s"):
+    async def serve(
+        self, rollout=CANARY, *, new=NEW, key=None, model=None, phase="running", step=0, salt="s", arms=None, more=None
+    ):
         self.changes += 1
         stage = self.stage
         if stage.gateway is None:
             await stage.serve(m=model or stage.model("a"), other="b")
             self.declared = stage.gateway.follower.current.snapshot
         snapshot = self.declared
-        arms = arms_at(rollout, step, "m-1") if phase in ("running", "paused") else ()
+        if arms is None:
+            arms = arms_at(rollout, step, "m-1") if phase in ("running", "paused") else ()
         progress = Progress(
             phase=phase,
             before="m-1",
@@ -48,7 +51,7 @@ class Moved:
         snapshot = replace(
             snapshot,
             revision=100 + self.changes,
-            versions=snapshot.versions | {"new": new},
+            versions=snapshot.versions | {"new": new} | (more or {}),
             rollouts={"r": rollout},
             progress={"r": progress},
             keys=keys,
@@ -261,6 +264,29 @@ async def test_arms_of_an_ab_test_are_told_by_name(moved):
     assert {(event.arm, event.provider) for event in events} == {("short", "a"), ("long", "b")}
 
 
+async def test_of_an_experiments_arms_only_the_one_that_fails_is_taken_out(moved):
+    arms = tuple(Arm(name=name, version=version) for name, version in [("a", "m-1"), ("b", "fine"), ("c", "new")])
+    rollout = Rollout(model="m", strategy="ab", arms=arms)
+    more = {"fine": Version(backends=(BackendSpec(provider="a", model="a-model"),), system_prompt="Be brief.")}
+    await moved.serve(rollout, more=more)
+    users = {arm: await moved.user_of(arm) for arm in "abc"}
+    moved.stage["b"].behave(Mode.SERVER_ERROR)
+    assert [(await moved.ask(users["c"]))[0].status == 200 for _ in range(12)] == [False] * 10 + [True] * 2
+    served = {arm: (await moved.ask(user))[1] for arm, user in users.items()}
+    assert [(event.arm, event.version.partition("@")[0]) for event in served.values()] == [
+        ("a", "m-1"),
+        ("b", "fine"),
+        ("", "m-1"),
+    ]
+    (tripped,) = moved.stage.gateway.fleet.bursts.tripped()
+    assert (tripped.rollout, tripped.arm) == ("r", "c")
+
+    now = moved.stage.gateway.follower.current.rollouts["m"].chooser.progress
+    await moved.serve(rollout, more=more, arms=handed_over(now.arms, {"c"}, arms[0]))  # control has heard of it
+    assert {arm: (await moved.ask(user))[1].arm for arm, user in users.items()} == {"a": "a", "b": "b", "c": "a"}
+    assert not moved.stage.gateway.fleet.bursts.tripped()
+
+
 SHADOW = Rollout(model="m", candidate="new", strategy="shadow")
 
 
@@ -324,6 +350,11 @@ async def test_what_failed_for_its_caller_is_copied_too(moved):
 
 
 JSON_ASKED = {"response_format": {"type": "json_object"}, "content": "as JSON, please"}
+NUMBER = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
+SCHEMA_ASKED = {
+    "response_format": {"type": "json_schema", "json_schema": {"name": "number", "schema": NUMBER}},
+    "content": "as JSON, please",
+}
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -335,6 +366,8 @@ JSON_ASKED = {"response_format": {"type": "json_object"}, "content": "as JSON, p
         (Behaviour(text=""), {}, AnswerFlag.EMPTY, "stop"),
         (Behaviour(text='{"a": 1}'), JSON_ASKED, AnswerFlag.FORMAT_ASKED, "stop"),
         (Behaviour(text='{"a": 1'), JSON_ASKED, AnswerFlag.FORMAT_ASKED | AnswerFlag.FORMAT_INVALID, "stop"),
+        (Behaviour(text='{"a": 1}'), SCHEMA_ASKED, AnswerFlag.FORMAT_ASKED, "stop"),
+        (Behaviour(text='{"b": 1}'), SCHEMA_ASKED, AnswerFlag.FORMAT_ASKED | AnswerFlag.FORMAT_INVALID, "stop"),
         (Mode.CONTENT_FILTER, {}, AnswerFlag.REFUSED, "content_filter"),
     ],
 )

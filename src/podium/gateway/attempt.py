@@ -102,7 +102,7 @@ class Attempt:
             if exchange.stream:
                 await self._relay(answer)
             else:
-                self._take(answer)
+                await self._take(answer)
         except PodiumError as error:
             self.reason = error.reason
             result = call_result(error.reason)
@@ -131,7 +131,7 @@ class Attempt:
             self.worked = False
             raise error
 
-    def _take(self, answer: Answer) -> None:
+    async def _take(self, answer: Answer) -> None:
         """A whole answer."""
         course, outcome = self._course, self._course.outcome
         try:
@@ -147,9 +147,9 @@ class Attempt:
         outcome.body = answer.body
         outcome.headers = course.headers(self, JSON, answer.notes)
         outcome.bytes_out = len(answer.body)
-        if course.exchange.rollout:
-            note_whole(course.exchange, self.body, answer.body)
         self._begun()
+        if course.exchange.rollout:
+            await note_whole(course.exchange, self.body, answer.body)
 
     async def _relay(self, answer: Answer) -> None:
         """A streamed answer."""
@@ -172,7 +172,7 @@ class Attempt:
             await relay.run()
             if exchange.rollout and relay.committed:
                 facts = AnswerFacts(relay.finish_reason, not relay.events, relay.refused, relay.calls)
-                note_stream(exchange, facts, relay.kept() if asked else None)
+                await note_stream(exchange, self.body, facts, relay.kept() if asked else None)
                 if exchange.judged and not relay.calls:
                     outcome.events = relay.kept()
         finally:
