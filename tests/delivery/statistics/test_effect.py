@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from podium.delivery.statistics.effect import compare
+from podium.delivery.statistics.effect import compare, variance_reduction
 from podium.delivery.statistics.intervals import Side, fixed_interval, fixed_p_value
 from podium.delivery.statistics.sequences import sequential_interval
 from podium.delivery.statistics.sums import NO_SUMS, Subject, Sums
@@ -152,6 +152,87 @@ def test_cuped_of_a_clustered_ratio_takes_out_what_subjects_did_before():
 
     assert adjusted.variance < plain.variance / 5
     assert abs(adjusted.estimate) < 4 * sqrt(adjusted.variance)
+
+
+def by_arm(random, sizes):
+    """Ratios of subjects whose ratio of before is known: rows of y, x, y before, x before."""
+    for size, level in sizes:
+        x, x_before = (np.ceil(random.pareto(3, size) * 4 + 0.01) for _ in range(2))
+        own = random.lognormal(level, 0.5, size)
+        y, y_before = (many * own + random.normal(0, 1, size) * np.sqrt(many) for many in (x, x_before))
+        yield np.array([y, x, y_before, x_before])
+
+
+def with_ratio_before(rows):
+    """`z` of each subject as podium.delivery.analysis.history makes it: its mean is the ratio of before."""
+    y, x, y_before, x_before = rows
+    ratio = y_before.sum() / x_before.sum()
+    z = ratio + (y_before - ratio * x_before) / x_before.mean()
+    return Sums.of(Subject(*map(float, row)) for row in zip(y, x, z, strict=True))
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_cuped_of_ratios_agrees_with_the_delta_method_by_numpy(relative):
+    arms = list(by_arm(np.random.default_rng(3), [(500, 0.0), (900, 0.2)]))
+    means = [rows.mean(axis=1) for rows in arms]
+    linear = [
+        [(a - m[0] / m[1] * b) / m[1], (c - m[2] / m[3] * d) / m[3]]
+        for (a, b, c, d), m in zip(arms, means, strict=True)
+    ]
+    theta = (  # one slope for both arms, each around its own mean
+        statsmodels.api.OLS(np.concatenate([y for y, _ in linear]), np.concatenate([z for _, z in linear]))
+        .fit()
+        .params[0]
+    )
+    share = 900 / 1400
+
+    def effect(at):
+        before, after, z_before, z_after = at[0] / at[1], at[4] / at[5], at[2] / at[3], at[6] / at[7]
+        middle = (1 - share) * z_before + share * z_after
+        low, high = before - theta * (z_before - middle), after - theta * (z_after - middle)
+        return high / low - 1 if relative else high - low
+
+    at, step = np.concatenate(means), 1e-6
+    slope = np.array([(effect(at + step * one) - effect(at - step * one)) / (2 * step) for one in np.eye(8)])
+    variance = sum(
+        slope[part] @ np.cov(rows) @ slope[part] / rows.shape[1]
+        for part, rows in zip((slice(0, 4), slice(4, 8)), arms, strict=True)
+    )
+
+    found = compare(*map(with_ratio_before, arms), relative=relative, cuped=True)
+
+    assert (found.estimate, found.variance) == (pytest.approx(effect(at), rel=1e-6), pytest.approx(variance, rel=1e-6))
+
+
+def test_cuped_of_means_agrees_with_welchs_test_of_adjusted_values_by_scipy():
+    random = np.random.default_rng(6)
+    z = [random.normal(10, 3, size) for size in (300, 120)]
+    y = [1.5 * one + random.normal(shift, 2, len(one)) for shift, one in zip((0, 0.5), z, strict=True)]
+    arm = np.repeat([0, 1], (300, 120))
+    fit = statsmodels.api.OLS(np.concatenate(y), np.column_stack([arm == 0, arm == 1, np.concatenate(z)])).fit()
+    adjusted = [one - fit.params[2] * of_z for one, of_z in zip(y, z, strict=True)]
+    expected = stats.ttest_ind(adjusted[1], adjusted[0], equal_var=False)
+    interval = expected.confidence_interval(0.95)
+    sums = [
+        Sums.of(Subject(float(a), 1.0, float(b)) for a, b in zip(one, of_z, strict=True))
+        for one, of_z in zip(y, z, strict=True)
+    ]
+
+    found = fixed_interval(compare(*sums, cuped=True))
+
+    assert (found.lower, found.upper) == (pytest.approx(interval.low, rel=1e-6), pytest.approx(interval.high, rel=1e-6))
+    assert fixed_p_value(compare(*sums, cuped=True)) == pytest.approx(expected.pvalue, rel=1e-6)
+    plain, less = compare(*sums), compare(*sums, cuped=True)
+    assert variance_reduction(*sums) == pytest.approx(1 - less.variance / plain.variance)
+    assert variance_reduction(*sums) > 0.5
+
+
+def test_an_arm_without_history_has_no_variance_taken_out():
+    some = Sums.of([Subject(1, 1, 2), Subject(2, 1, 3), Subject(3, 1, 1)])
+
+    assert variance_reduction(some, means([1, 2, 3])) is None
+    assert variance_reduction(some, some) is not None
+    assert variance_reduction(replace(some, n=1), some) is None
 
 
 def test_without_a_history_cuped_changes_nothing():

@@ -4,8 +4,9 @@ A metric is a ratio of totals, `y` over `x`, and subjects are the independent un
 each subject's residual `y - ratio * x` (delta method; Deng, Knoblich and Lu, "Applying the delta method in metric
 analytics", KDD 2018). A plain mean is the case of `x` = 1, where it is the well-known variance of a mean.
 
-CUPED (Deng, Xu, Kohavi and Walker, WSDM 2013) takes out what was known of subjects before: the residual less
-`theta * z`, with one theta for both arms from the co-moments within them, as in a regression on arm and `z`.
+CUPED (Deng, Xu, Kohavi and Walker, WSDM 2013) takes out what was known of subjects before: each arm's ratio less theta
+times how far its mean of `z` lies from that of both arms, with one theta for both from the co-moments within them, as
+in a regression on arm and `z`. A relative effect is that of the adjusted ratios, its variance by the delta method too.
 
 Rates (`y` counts some of the `x`) get a floor: no arm's variance is smaller than that of independent trials whose rate
 is (y + 1) / (x + 2). So 0 errors of n is not taken for certainty. Everything else has a floor for the sake of rounding:
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 
 from podium.delivery.statistics.sums import Sums
 
-__all__ = ["Effect", "compare"]
+__all__ = ["Effect", "compare", "variance_reduction"]
 
 _FEWEST = 2  # subjects of an arm: one has no variance
 _ROUNDING = 1e-9  # of a ratio, at most: the least deviation that its estimate has
@@ -39,21 +40,33 @@ class Effect:
 def compare(
     baseline: Sums, candidate: Sums, *, relative: bool = False, rate: bool = False, cuped: bool = False
 ) -> Effect | None:
-    """The effect; None where an arm has fewer than two subjects or no `x`, or nothing to be relative to."""
+    """The effect; None where an arm has fewer than two subjects or no `x`, or nothing to be relative to.
+
+    `cuped`: where both arms have `z`; what one of them has alone says nothing of the other.
+    """
     before, after = baseline.ratio, candidate.ratio
     if before is None or after is None or min(baseline.n, candidate.n) < _FEWEST or (relative and not before):
         return None
-    theta = _theta(baseline, candidate, before, after) if cuped else 0.0
-    variances = [
-        max(_variance(sums, ratio, theta), _floor(sums) if rate else (_ROUNDING * ratio) ** 2)
-        for sums, ratio in ((baseline, before), (candidate, after))
-    ]
-    difference = after - before - theta * (candidate.z - baseline.z)
+    theta = _theta(baseline, candidate, before, after) if cuped and baseline.zz and candidate.zz else 0.0
+    share, moved = candidate.n / (baseline.n + candidate.n), theta * (candidate.z - baseline.z)
+    low, high = before + share * moved, after - (1 - share) * moved  # at the mean `z` of both arms
+    if relative and not low:
+        return None
+    # How the estimate follows each arm's ratio, and its mean of `z`: the latter alike in both, with other signs.
+    slopes, with_z = (-1.0, 1.0), theta
     if relative:
-        difference /= before
-        variances = [variances[0] * after**2 / before**4, variances[1] / before**2]
+        slopes, with_z = (-high / low**2, 1 / low), theta * (low + share * (high - low)) / low**2
+    variances = [
+        max(
+            _variance(sums, ratio, slope, change),
+            (_floor(sums) if rate else (_ROUNDING * ratio) ** 2) * slope**2,
+        )
+        for sums, ratio, slope, change in zip(
+            (baseline, candidate), (before, after), slopes, (with_z, -with_z), strict=True
+        )
+    ]
     return Effect(
-        difference,
+        (high - low) / low if relative else high - low,
         sum(variances),
         _degrees(variances, (baseline.n, candidate.n)),
         baseline.total_x + candidate.total_x,
@@ -64,11 +77,21 @@ def compare(
     )
 
 
-def _variance(sums: Sums, ratio: float, theta: float) -> float:
-    """Of an arm's ratio less `theta` times its mean of `z`."""
+def variance_reduction(baseline: Sums, candidate: Sums, *, relative: bool = False, rate: bool = False) -> float | None:
+    """The share of the estimate's variance that CUPED takes out; None where there is none, or no `z` in an arm."""
+    if not baseline.zz or not candidate.zz:
+        return None
+    plain, adjusted = (compare(baseline, candidate, relative=relative, rate=rate, cuped=one) for one in (False, True))
+    if plain is None or adjusted is None or not plain.variance:
+        return None
+    return 1 - adjusted.variance / plain.variance
+
+
+def _variance(sums: Sums, ratio: float, slope: float, with_z: float) -> float:
+    """Of `slope` times an arm's ratio and `with_z` times its mean of `z`, together."""
     residual = (sums.yy - 2 * ratio * sums.xy + ratio * ratio * sums.xx) / sums.x**2
-    adjusted = residual - 2 * theta * _with_z(sums, ratio) + theta * theta * sums.zz
-    return max(0.0, adjusted) / (sums.n - 1) / sums.n
+    both = slope * slope * residual + 2 * slope * with_z * _with_z(sums, ratio) + with_z * with_z * sums.zz
+    return max(0.0, both) / (sums.n - 1) / sums.n
 
 
 def _with_z(sums: Sums, ratio: float) -> float:
@@ -77,8 +100,7 @@ def _with_z(sums: Sums, ratio: float) -> float:
 
 
 def _theta(baseline: Sums, candidate: Sums, before: float, after: float) -> float:
-    spread = baseline.zz + candidate.zz
-    return (_with_z(baseline, before) + _with_z(candidate, after)) / spread if spread else 0.0
+    return (_with_z(baseline, before) + _with_z(candidate, after)) / (baseline.zz + candidate.zz)
 
 
 def _floor(sums: Sums) -> float:

@@ -74,15 +74,16 @@ def guarded_rate_interval(
     tuning: float = TUNING,
     side: Side = Side.BOTH,
     minimum: float = MINIMUM_SUBJECTS,
+    cuped: bool = False,
 ) -> Interval:
     """The difference of two rates at any sample: a tenth of `alpha` for small ones, the rest for large ones.
 
     The two intervals' intersection; from `minimum` subjects an arm on the second is the narrower. Before, only what is
-    plain to see leaves it: an arm that always fails is told apart after some ten subjects.
+    plain to see leaves it: an arm that always fails is told apart after some ten subjects. `cuped`: of the second one.
     """
     counts = independent(baseline, minimum), independent(candidate, minimum)
     exact = rate_difference(*counts, alpha=alpha * (1 - SHARE_OF_LARGE), side=side)
-    effect = compare(baseline, candidate, rate=True)
+    effect = compare(baseline, candidate, rate=True, cuped=cuped)
     if effect is None or not enough(effect, minimum):
         return Interval(exact.estimate, exact.lower, exact.upper, alpha)
     large = sequential_interval(effect, alpha=alpha * SHARE_OF_LARGE, tuning=tuning, side=side)
