@@ -32,19 +32,29 @@ _STYLE = """
   --box: #1d2126; --good: #5bd694; --bad: #ff8a80; --flat: #b4bdc9; --a0: #7ab8ff; --a1: #fdba74; --a2: #d8b4fe;
   --a3: #5eead4; --a4: #f9a8d4; --a5: #bef264; --loud: #3a1a18; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 62rem; padding: 1.5rem; background: var(--page); color: var(--text);
-  font: 16px/1.5 system-ui, sans-serif; }
+body { margin: 0 auto; max-width: 80rem; padding: 1.5rem; background: var(--page); color: var(--text);
+  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+p, .box, .loud { max-width: 62rem; }
 h1 { font-size: 1.6rem; margin: 0 0 .25rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .5rem; }
-p.dim, .dim { color: var(--dim); } code { font-size: .9em; overflow-wrap: anywhere; }
+p.dim, .dim { color: var(--dim); } code { font-size: .9em; }
 .loud { border-left: .4rem solid var(--bad); background: var(--loud); padding: .75rem 1rem; margin: 1rem 0;
   font-weight: 600; }
-.box { background: var(--box); padding: .75rem 1rem; margin: 1rem 0; }
+.box { background: var(--box); padding: .35rem 1rem; margin: 1rem 0; } .box p { margin: .4rem 0; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .92rem; }
-caption { text-align: left; color: var(--dim); padding: .25rem 0; }
-th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--grid); vertical-align: top; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+caption { text-align: left; color: var(--dim); padding: .25rem 0; max-width: calc(100vw - 3rem); }
+th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--grid); vertical-align: top;
+  min-width: 5rem; max-width: 22rem; overflow-wrap: break-word; }
+td:first-child, td:last-child { min-width: 9.5rem; } .long { min-width: 16rem; }
+th { vertical-align: bottom; } .number { text-align: right; }
+td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+figure { margin: 1.2rem 0; } figcaption { font-weight: 600; } figcaption::first-letter { text-transform: uppercase; }
 svg { width: 100%; height: auto; display: block; margin: .5rem 0; }
-svg text { fill: var(--text); font: 13px system-ui, sans-serif; } svg text.tick { fill: var(--dim); font-size: 12px; }
+svg.wide { max-width: 50rem; } svg.narrow { display: none; }
+@media screen and (max-width: 48rem) { body { padding: 1rem; } svg.wide { display: none; }
+  svg.narrow { display: block; max-width: 30rem; } }
+svg text { fill: var(--text); font: 13px system-ui, sans-serif; } svg text.tick { font-size: 12px; }
+svg text.tick, svg text.dim { fill: var(--dim); }
+svg text.over { paint-order: stroke; stroke: var(--page); stroke-width: 6px; stroke-linejoin: round; }
 svg .grid { stroke: var(--grid); } svg .zero { stroke: var(--text); stroke-width: 1.5; }
 svg .interval { stroke: var(--flat); stroke-width: 2; } svg circle { fill: var(--flat); }
 svg .better { stroke: var(--good); } svg circle.better { fill: var(--good); }
@@ -53,9 +63,13 @@ td.better { color: var(--good); font-weight: 600; } td.worse { color: var(--bad)
 svg .arm0 { stroke: var(--a0); } svg .arm1 { stroke: var(--a1); } svg .arm2 { stroke: var(--a2); }
 svg .arm3 { stroke: var(--a3); } svg .arm4 { stroke: var(--a4); } svg .arm5 { stroke: var(--a5); }
 svg polyline, svg line[class^=arm] { stroke-width: 2; }
-@media print { body { max-width: none; } h2 { break-after: avoid; } svg, tr { break-inside: avoid; } }
+@media print { body { max-width: none; } h2 { break-after: avoid; } svg, tr { break-inside: avoid; }
+  .scroll { overflow: visible; } table { font-size: .68rem; }
+  th, td, td:first-child, td:last-child, td.number { min-width: 0; padding: .2rem; white-space: normal; }
+  .long { min-width: 4rem; overflow-wrap: anywhere; } }
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+_LONG = 28  # characters
 _SEEN = {"better": ", better", "worse": ", worse", "different": ", different", "too_few": ", too few"}
 
 
@@ -105,6 +119,9 @@ def _head(report: ExperimentReport) -> Iterator[str]:
 
 def _effects(report: ExperimentReport) -> Iterator[str]:
     yield "<h2>Effects</h2>"
+    if not report.effects:
+        yield "<p>Nothing was seen yet.</p>"
+        return
     first = report.arms[0].name if report.arms else ""
     counts = "sequential: valid however often one looks" if report.decided_by == "sequential" else "fixed horizon"
     yield (
@@ -115,7 +132,7 @@ def _effects(report: ExperimentReport) -> Iterator[str]:
     relative = [row for row in report.effects if row.scale == "relative"]
     absolute = [row for row in report.effects if row.scale == "absolute" and row.measure in RATES]
     yield forest("relative", "Relative effects", _forest(report, relative), _axis_of(relative))
-    yield forest("points", "Effects on rates", _forest(report, absolute), _axis_of(absolute))
+    yield forest("points", "Effects on rates, in points", _forest(report, absolute), _axis_of(absolute))
     scores = [row for row in report.effects if row.scale == "absolute" and row.measure not in RATES]
     yield forest("others", "Effects on other measures", _forest(report, scores), _axis_of(scores))
     yield _table(
@@ -168,8 +185,8 @@ def _forest(report: ExperimentReport, rows: Sequence[EffectRow]) -> list[ForestR
 
 
 def _axis_of(rows: Sequence[EffectRow]) -> Callable[[float], str]:
-    """Effects on the scale that all of these have."""
-    return lambda value: effect_text(rows[0], value)
+    """Effects on the scale that all of these have; points are said above."""
+    return lambda value: effect_text(rows[0], value).removesuffix(" points")
 
 
 def _course(report: ExperimentReport) -> Iterator[str]:
@@ -190,9 +207,8 @@ def _course(report: ExperimentReport) -> Iterator[str]:
     drawn = lines("course", f"{measure_text(primary)} over time", values, _axis(primary), _moment)
     if not drawn:
         return
-    yield f"<h2>Course</h2><p>{escape(measure_text(primary).capitalize())} of each arm over time.</p>"
+    yield "<h2>Course</h2>"
     yield drawn
-    yield "<p>Share of the exchanges.</p>"
     yield lines("shares", "Share of the exchanges over time", shares, percent, _moment)
 
 
@@ -341,8 +357,13 @@ def _guardrail(metric: Metric) -> str:
 
 
 def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str | _Cell]]) -> str:
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
-    body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
+    shown = list(rows)
+    numbers = [not isinstance(cell, str) and cell.kind == "number" for cell in (shown[0] if shown else columns)]
+    head = "".join(
+        f'<th scope="col"{_class("number" if number else "", column)}>{escape(column)}</th>'
+        for column, number in zip(columns, numbers, strict=True)
+    )
+    body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in shown)
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption, quote=True)}"><table>'
         f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
@@ -350,9 +371,14 @@ def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str | _
 
 
 def _cell(cell: str | _Cell) -> str:
-    if isinstance(cell, str):
-        return f"<td>{escape(cell)}</td>"
-    return f'<td class="{escape(cell.kind, quote=True)}">{escape(cell.text)}</td>'
+    text, kind = (cell, "") if isinstance(cell, str) else cell
+    return f"<td{_class(kind, text)}>{escape(text)}</td>"
+
+
+def _class(kind: str, text: str) -> str:
+    """Of a cell: `kind`, and whether it needs room."""
+    kinds = " ".join(filter(None, (kind, "long" if len(text) > _LONG else "")))
+    return f' class="{escape(kinds, quote=True)}"' if kinds else ""
 
 
 def _number(text: str) -> _Cell:
