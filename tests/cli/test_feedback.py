@@ -15,6 +15,10 @@ class Shelf:
         self.asked.append(query)
         return tuple(view(number) for number in range(min(3, query.limit)))
 
+    async def forget(self, whose, *, limit):
+        self.asked.append(whose)
+        return 2 if len(self.asked) == 1 else 0
+
 
 def view(number):
     kind, value, comment = (("thumbs", 0.0, ""), ("score", 0.25, ""), ("comment", None, "long\n" * 30))[number]
@@ -61,6 +65,15 @@ def test_older_ones_are_told_how_to_get(podium, shelf):
 def test_as_json_it_is_whole(podium, shelf):
     told = podium("feedback", "list", "--kind", "comment", "--json").json
     assert told["feedback"][2]["comment"] == "long\n" * 30
+
+
+def test_what_was_said_in_words_is_erased_on_demand(podium, shelf):
+    out = podium("feedback", "erase", "--tenant", "acme", "--user", "ann").out
+    assert out.strip() == "2 comments and names were erased."
+    assert (shelf.asked[0].tenant, shelf.asked[0].user, shelf.asked[0].request_id) == ("acme", "ann", None)
+    told = podium("feedback", "erase", "--tenant", "acme", "--request-id", "req-1", "--json").json
+    assert told == {"erased": 0}
+    assert "either" in podium("feedback", "erase", "--tenant", "acme", code=1).err
 
 
 def test_nothing_and_nonsense_are_one_sentence(podium, house):

@@ -6,6 +6,7 @@ import msgspec
 
 from podium.control.experiments.views import ExperimentView
 from podium.control.feedback import FeedbackPage, FeedbackView
+from podium.control.feedback_keeping import Erased
 from podium.control.flag_report import FlagEvaluation, FlagReport, FlagState
 from podium.control.ports import UsageRow
 from podium.control.rollouts.views import EvidenceNote, RolloutView
@@ -24,6 +25,7 @@ __all__ = [
     "ChangeView",
     "CreatedKey",
     "Document",
+    "Erased",
     "EvidenceList",
     "EvidenceNote",
     "ExchangeList",

@@ -152,6 +152,10 @@ class AdminClient:
         """What users said, newest first; `only`: of this tenant, rollout, kind, and `before` an id."""
         return self._call("GET", "/feedback", answers.FeedbackPage, query={**only, "limit": limit})
 
+    def erase_feedback(self, **whose: str | None) -> answers.Erased:
+        """Erase what was said in words; `whose`: of this tenant, and of this request_id or user."""
+        return self._call("POST", "/feedback/erase", answers.Erased, json=whose)
+
     def limits(self, **subject: str | None) -> answers.StandingsReport:
         """How limits stand; `subject`: of this key, tenant, user, model, ip."""
         return self._call("GET", "/limits", answers.StandingsReport, query=dict(subject))

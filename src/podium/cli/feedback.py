@@ -20,7 +20,7 @@ _MAX_COMMENT = 60
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    feedback = group("Show what users said of answers.")
+    feedback = group("Show what users said of answers, and erase it.")
     app.add_typer(feedback, name="feedback", epilog=examples("podium feedback list --rollout chat-2"))
     add(
         feedback,
@@ -28,6 +28,13 @@ def register(app: typer.Typer) -> None:
         list_feedback,
         "podium feedback list --rollout chat-2 --kind comment",
         "podium feedback list --tenant acme --limit 500 --json",
+    )
+    add(
+        feedback,
+        "erase",
+        erase,
+        "podium feedback erase --tenant acme --user alice@example.org",
+        "podium feedback erase --tenant acme --request-id req_0192c1d2e3f4a5b6c7d8e9f0a1b2c3d4",
     )
 
 
@@ -57,6 +64,30 @@ def list_feedback(
     print_table(columns, map(_row, page.feedback), empty="Nobody said anything.")
     if page.next_before is not None:
         say(f"Older ones: --before {page.next_before}")
+
+
+def erase(
+    control: ToControl,
+    *,
+    tenant: Annotated[str, typer.Option(help="Whose key gave it.", show_default=False)],
+    user: Annotated[
+        str | None, typer.Option(help="Who gave it, or whose exchange it is about.", show_default=False)
+    ] = None,
+    request_id: Annotated[str | None, typer.Option(help="The answer that it is about.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase comments, and the names of who gave feedback. Marks stay, and say nothing about a person.
+
+    What a gateway took in the last second may not be in the ledger yet: then do it again.
+    """
+    from podium.cli._admin_client import AdminClient  # noqa: PLC0415 - only where used
+
+    with AdminClient(control) as client:
+        done = client.erase_feedback(tenant=tenant, user=user, request_id=request_id)
+    if as_json:
+        print_json(done)
+    else:
+        say(f"{done.erased} comments and names were erased." if done.erased else "There was nothing to erase.")
 
 
 def _row(one: "FeedbackView") -> tuple[str, ...]:

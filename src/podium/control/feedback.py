@@ -8,6 +8,7 @@ from typing import Annotated, Protocol
 import msgspec
 from msgspec import Meta
 
+from podium.control.feedback_keeping import FeedbackEraser, WordsShelf
 from podium.control.loader import LoaderStatus
 from podium.core.errors import InvalidRequest
 from podium.core.event import AnswerFlag, Event
@@ -65,7 +66,7 @@ class FeedbackPage(msgspec.Struct, frozen=True, kw_only=True):
     next_before: Annotated[str | None, Meta(description="`before` of the next page; null: this was the last.")]
 
 
-class FeedbackShelf(Protocol):
+class FeedbackShelf(WordsShelf, Protocol):
     """Where feedback is kept."""
 
     async def feedback(self, query: FeedbackQuery) -> tuple[FeedbackView, ...]:
@@ -73,9 +74,10 @@ class FeedbackShelf(Protocol):
 
 
 class FeedbackList:
-    """The use case. `shelf` None: there is nothing."""
+    """The use case; `eraser` is the other one. `shelf` None: there is nothing."""
 
     def __init__(self, shelf: FeedbackShelf | None) -> None:
+        self.eraser = FeedbackEraser(shelf)
         self._shelf = shelf
 
     async def page(

@@ -64,6 +64,15 @@ class ControlSettings:
             "maximum": 3600.0,
         },
     )
+    feedback_days: float = field(
+        default=90.0,
+        metadata={
+            "help": "Days after which comments of feedback, and names of who gave it, are erased; marks stay."
+            " 0: they are kept until somebody erases them.",
+            "minimum": 0.0,
+            "maximum": 36_500.0,
+        },
+    )
     rollout_tick_s: float = field(
         default=1.0,
         metadata={

@@ -1,9 +1,9 @@
-"""What users said of answers, as it is read: podium.control.feedback.FeedbackShelf."""
+"""What users said of answers, as it is read and erased: podium.control.feedback.FeedbackShelf."""
 
 from sqlalchemy import RowMapping, literal, select, tuple_
 
 from podium.control.feedback import FeedbackQuery, FeedbackView
-from podium.store.sql.database import Database
+from podium.store.sql.feedback_words import SqlFeedbackWords
 from podium.store.sql.rollout_tables import feedback
 from podium.store.sql.tables import exchanges
 
@@ -13,11 +13,8 @@ _SAID = ("exchange_id", "kind", "tenant", "key_id", "value", "comment", "created
 _OF_EXCHANGE = ("request_id", "model", "version", "rollout", "arm")
 
 
-class SqlFeedback:
+class SqlFeedback(SqlFeedbackWords):
     """Reads feedback together with the exchanges that it is about."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def feedback(self, query: FeedbackQuery) -> tuple[FeedbackView, ...]:
         """Newest first."""
