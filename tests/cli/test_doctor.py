@@ -5,15 +5,21 @@ import os
 import socket
 import sqlite3
 import time
+from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from podium.control.bootstrap import ensure_root_secret
 from podium.core.layout import DataFolder
-from podium.core.resources import Model
+from podium.core.resources import BackendSpec, Model, Provider, Version
 from podium.core.snapshot import Snapshot
+from podium.engine.settings import EngineSettings
+from podium.engine.sources.reference import PathSource
+from podium.engine.weights_store import WeightsStore
 from podium.identity.keys import derive_secret
 from podium.store.snapshot_file import write_snapshot
+from podium.testing.model_files import tiny_gguf
 from podium.testing.ports import free_port
 
 
@@ -89,6 +95,58 @@ def test_a_damaged_model_fails(examine, data):
     (data.models / "smollm2.json").write_text("{}")
     found = examine(code=1)["models"]
     assert "smollm2" in found["text"]
+
+
+@pytest.fixture
+def registered(data, tmp_path):
+    """A version whose file is in the store, one whose file another server has, and one that is nowhere."""
+    (tmp_path / "m.gguf").write_bytes(tiny_gguf())
+    here = WeightsStore(data.models, EngineSettings()).add(PathSource(tmp_path / "m.gguf")).weights
+    gone = replace(here, files=(replace(here.files[0], sha256="b" * 64),))
+    versions = {
+        name: Version(backends=(BackendSpec(provider=provider, model="m"),), weights=weights, stage=stage)
+        for name, provider, weights, stage in (
+            ("here@1", "local", here, "live"),
+            ("there@1", "vllm", gone, "live"),
+            ("old@1", "local", gone, "retired"),
+        )
+    }
+    providers = {
+        "local": Provider(protocol="local"),
+        "vllm": Provider(protocol="openai", base_url="http://127.0.0.1:1/v1"),
+    }
+
+    def publish(**more):
+        root = ensure_root_secret(data)
+        state = {"published_unix_s": time.time(), "providers": providers, "versions": versions | more}
+        write_snapshot(data.snapshot_file, derive_secret(root, "snapshot"), Snapshot(revision=7, **state))
+
+    publish()
+    folder = next(data.models.glob("weights-*"))
+    return SimpleNamespace(publish=publish, file=folder / "m.gguf", version=versions["here@1"], gone=gone)
+
+
+def test_files_of_registered_versions_are_looked_at_by_size_and_whole_if_asked(examine, registered):
+    assert "1 registered" in examine()["model files"]["text"]
+    whole = registered.file.read_bytes()
+    registered.file.write_bytes(whole[:-1] + b"!")
+    assert "sizes right" in examine()["model files"]["text"]
+    found = examine("--deep", code=1)["model files"]
+    assert "here@1" in found["text"]
+    assert "another checksum" in found["text"]
+    assert "podium models pull" in found["advice"]
+    registered.file.write_bytes(whole[:-1])
+    assert f"{len(whole) - 1:,} bytes instead of {len(whole):,}" in examine(code=1)["model files"]["text"]
+    registered.file.unlink()
+    assert "cannot be read" in examine(code=1)["model files"]["text"]
+
+
+def test_files_that_our_workers_need_and_that_are_not_here_are_told(examine, registered):
+    assert "checksums right" in examine("--deep")["model files"]["text"]
+    registered.publish(**{"lost@1": replace(registered.version, weights=registered.gone)})
+    found = examine()["model files"]
+    assert found["status"] == "warn"
+    assert found["text"].endswith(": lost@1")
 
 
 def test_a_database_that_is_none_fails_and_one_that_answers_is_right(examine, data):

@@ -7,11 +7,13 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from podium.cli._check_backends import check_backends
 from podium.cli._check_processes import check_control, check_gateway
+from podium.cli._check_registered import check_registered
 from podium.cli._check_stores import check_database, check_journals, check_models, check_shared_store, check_snapshot
 from podium.cli._finding import Finding, Status, fail, ok, warn
 from podium.core.errors import PodiumError
@@ -29,10 +31,10 @@ _ENOUGH_FILES = 4096
 _LOCAL_MODULES = ("xllamacpp", "onnxruntime", "tokenizers", "numpy")
 
 
-def examine(place: "Place", model: str | None = None) -> Iterator[Finding]:
+def examine(place: "Place", model: str | None = None, *, deep: bool = False) -> Iterator[Finding]:
     """The findings, one after the other; with a wrong configuration the rest is checked with the defaults.
 
-    `model`: only what concerns the backends of this one.
+    `model`: only what concerns the backends of this one. `deep`: read model files whole.
     """
     settings, finding = _check_configuration(place)
     if model is not None:
@@ -49,6 +51,7 @@ def examine(place: "Place", model: str | None = None) -> Iterator[Finding]:
         ("secrets", _check_secrets),
         ("disk space", _check_disk_space),
         ("models", check_models),
+        ("model files", partial(check_registered, deep=deep)),
         ("database", check_database),
         ("shared store", check_shared_store),
         ("snapshot", check_snapshot),

@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
         doctor,
         "podium doctor",
         "podium doctor --model gpt-4o",
+        "podium doctor --deep",
         "podium doctor --data-dir /var/lib/podium --json",
     )
 
@@ -29,6 +30,9 @@ def doctor(
     model: Annotated[
         str | None, typer.Option("--model", help="Only the backends of this model.", show_default=False)
     ] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read the files of registered models whole, and compare their checksums.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check this machine, the configuration, the data folder, the running processes and the models' backends.
@@ -38,7 +42,7 @@ def doctor(
     from podium.cli._checks import Status, examine  # noqa: PLC0415 - only where used
 
     findings = []
-    for finding in examine(place, model):
+    for finding in examine(place, model, deep=deep):
         findings.append(finding)
         if not as_json:
             say(f"{finding.status:<4}  {finding.check:<14}  {printable(finding.text)}")

@@ -60,6 +60,20 @@ class WeightsStore:
         """Whether the files are there; their checksums are not looked at."""
         return self.path_of(weights).is_dir()
 
+    def damage(self, weights: Weights, *, deep: bool) -> str:
+        """What is wrong with files that are here, "" when nothing is: by their sizes, and if `deep` by checksums."""
+        for file in weights.files:
+            path = self.path_of(weights) / file.path
+            try:
+                size = path.stat().st_size
+                if size != file.size:
+                    return f"{path} has {size:,} bytes instead of {file.size:,}"
+                if deep and file_sha256(path) != file.sha256:
+                    return f"{path} has another checksum"
+            except OSError as error:
+                return f"{path} cannot be read: {error.strerror or error}"
+        return ""
+
     def verified(self, weights: Weights) -> Path:
         """The file to load, once all files have been hashed; `OperatorError`: one is missing or damaged."""
         folder = self.path_of(weights)
