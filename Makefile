@@ -108,6 +108,20 @@ system-packages: ## Install nginx and wrk, which `make bench` measures with (apt
 	  apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends nginx wrk; \
 	fi
 
+.PHONY: browser
+browser: ## Install a browser, which a test opens reports in (apt, as root).
+	@for name in chromium-headless-shell chrome-headless-shell chromium chromium-browser google-chrome; do \
+	  if command -v $$name >/dev/null; then echo "$$name is installed."; exit 0; fi; \
+	done; \
+	if ! command -v apt-get >/dev/null; then \
+	  echo "There is no apt-get here. Install Chromium with this system's package manager." >&2; exit 1; \
+	elif [ "$$(id -u)" != 0 ]; then \
+	  echo "This needs root: sudo make browser" >&2; exit 1; \
+	else \
+	  apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes \
+	    --no-install-recommends --option Acquire::Retries=3 chromium-headless-shell; \
+	fi
+
 .PHONY: clean
 clean: ## Remove the environment and the caches; data (.podium) and models (.models) stay.
 	rm -rf "$(VENV)" .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
