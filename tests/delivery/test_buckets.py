@@ -29,7 +29,7 @@ def test_while_a_canary_grows_nobody_who_has_the_candidate_loses_it_and_baseline
         has = owners(shares)
         assert all(now == "candidate" for before, now in zip(had, has, strict=True) if before == "candidate")
         candidate, baseline = has.count("candidate"), has.count("baseline")
-        assert baseline == min(candidate, BUCKETS - candidate)
+        assert baseline == (min(candidate, BUCKETS - candidate) if candidate else BUCKETS)
         assert {share.name: share.version for share in shares}.items() <= {
             "candidate": "new",
             "baseline": "old",

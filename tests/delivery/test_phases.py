@@ -118,9 +118,9 @@ def test_a_step_that_pauses_waits_for_an_operator():
 def test_blue_and_green_switch_at_once_when_told():
     rollout = Rollout(model="m", candidate="v2", strategy="blue_green", approval=Approval(before=("promote",)))
     green = after(rollout, "started", "prepared")
-    assert (green.phase, green.arms, step_of(rollout, green).percent) == ("running", (), 0)
+    assert (green.phase, shares(green), step_of(rollout, green).percent) == ("running", {"baseline": (0, BUCKETS)}, 0)
     waits = after(rollout, "started", "prepared", "step_done", "promoted")
-    assert (waits.reason, waits.arms, waits.asked_by) == ("waits_for_step", (), "alice")
+    assert (waits.reason, shares(waits), waits.asked_by) == ("waits_for_step", {"baseline": (0, BUCKETS)}, "alice")
     switched = next_progress(rollout, waits, Happening.APPROVED, 7.0, author="bob")
     assert (switched.phase, shares(switched)) == ("running", {"candidate": (0, BUCKETS)})
     assert next_progress(rollout, switched, Happening.STEP_DONE, 8.0).phase == "promoted"

@@ -38,6 +38,7 @@ RolloutStrategy = Literal["canary", "blue_green", "shadow", "ab"]
 SubjectKind = Literal["user", "session", "key"]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Unset = Literal["hold", "return", "go_on"]
+_NO_DIRECTION = ("input_tokens", "output_tokens")
 
 
 class Segment(Strict, frozen=True, kw_only=True):
@@ -80,6 +81,20 @@ class Metric(Strict, frozen=True, kw_only=True):
         Literal["guardrail", "goal", "info"],
         Meta(description="`guardrail`: worse means return. `goal`: has to be no worse before the end. `info`: shown."),
     ] = "guardrail"
+    limit: Annotated[
+        float | None,
+        Meta(
+            description="A candidate that is surely worse than this is a failure at every step, whatever the baseline"
+            " does and whatever `role` is. In the measure's own unit; of times to the first content and durations the"
+            " typical one (geometric mean) in milliseconds. Null: none."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.name in _NO_DIRECTION and self.higher_is_better is None:
+            raise ValueError("a `limit` of tokens needs `higher_is_better`: is it the most or the least?")
+        if self.limit is not None and self.limit <= 0 and self.name in ("ttft_ms", "duration_ms"):
+            raise ValueError("a `limit` of times is more than 0")
 
 
 class Analysis(Strict, frozen=True, kw_only=True):
@@ -93,7 +108,10 @@ class Analysis(Strict, frozen=True, kw_only=True):
     false_return_rate: Annotated[
         float,
         Meta(
-            description="Share of good candidates that may be returned, all metrics and looks together.", gt=0, lt=0.5
+            description="Share of good candidates that may be returned, all metrics and looks together. Limits, and the"
+            " watch of a step without a baseline, have a fifth of it to themselves besides.",
+            gt=0,
+            lt=0.5,
         ),
     ] = 0.05
     minimum_subjects: Annotated[Count, Meta(description="In each arm, before a metric is judged.")] = 20

@@ -39,13 +39,17 @@ def arms_at(rollout: Rollout, step: int, before: str) -> tuple[ArmShare, ...]:
     """Who has which buckets at a step (an index in `steps_of`). Buckets of nobody have the version before.
 
     The candidate has buckets from below, the baseline from above, as many as the candidate as long as there are any
-    left. Mirrored exchanges are compared with those that they are copies of, so both have the same buckets there.
+    left; while there is no candidate yet, all of them. Mirrored exchanges are compared with those that they are copies
+    of, so both have the same buckets there.
     """
     count = count_of(steps_of(rollout)[step].percent)
     if rollout.strategy == "ab":
         return shares_by_weight(rollout.arms, count)
-    if rollout.candidate is None or not count:
+    if rollout.candidate is None:
         return ()
+    if not count:  # what the version before shows now is what the candidate is watched by when everybody has it
+        everybody = ArmShare(name=BASELINE, version=before, first=0, count=BUCKETS)
+        return () if rollout.strategy == "shadow" else (everybody,)
     candidate = ArmShare(name=CANDIDATE, version=rollout.candidate, first=0, count=count)
     if rollout.strategy == "shadow":
         return candidate, ArmShare(name=BASELINE, version=before, first=0, count=count)

@@ -23,16 +23,16 @@ from podium.testing.memory_store import MemoryKeyStore, MemoryResourceStore
 ANNA = "aaaaaaaaaaaa/anna"
 STEPS = [{"percent": 5, "minimum_s": 10}, {"percent": 50, "minimum_s": 10}, {"percent": 100, "minimum_s": 10}]
 DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-PLAN = parse_documents(
-    """
+HOUSE = """
 {kind: Provider, name: p, spec: {protocol: local}}
 --- {kind: Version, name: v1, spec: {backends: [{provider: p, model: m}]}}
 --- {kind: Version, name: v2, spec: {backends: [{provider: p, model: n}]}}
 --- {kind: Model, name: chat, spec: {version: v1}}
---- {kind: Rollout, name: r, spec: {model: chat, candidate: v2, steps: [
-    {percent: 5, minimum_s: 5}, {percent: 50, minimum_s: 5}, {percent: 100, minimum_s: 5}]}}
 """
-)
+CANARY = """{kind: Rollout, name: r, spec: {model: chat, candidate: v2, steps: [
+    {percent: 5, minimum_s: 5}, {percent: 50, minimum_s: 5}, {percent: 100, minimum_s: 5}]}}"""
+BLUE_GREEN = """{kind: Rollout, name: r, spec: {model: chat, candidate: v2, strategy: blue_green, steps: [
+    {percent: 100, minimum_s: 15}]}}"""
 GOOD = Judgement(verdict="success", reason="no_worse", detail="no metric is worse", enough=True, body=b"{}")
 EARLY = Judgement(verdict="inconclusive", reason="too_few", detail="3 of 50 exchanges")
 BAD = Judgement(
@@ -399,13 +399,18 @@ async def test_one_broken_rollout_does_not_stop_the_others(declared, rollouts, r
 
 
 async def test_a_blue_green_switch_waits_for_its_operator_then_everybody_has_it(
-    started, rounds, rollouts, version_of, analyst
+    started, rounds, rollouts, version_of, analyst, loop
 ):
     await started(strategy="blue_green")
     await rounds(5)
     one = await rollouts.get("r")
-    assert (one.phase, one.reason, one.arms) == ("paused", "waits_for_operator", ())
-    assert analyst.judged == 0
+    assert (one.phase, one.reason) == ("paused", "waits_for_operator")
+    assert [(arm.name, arm.version, arm.percent) for arm in one.arms] == [("baseline", "v1", 100.0)]
+    analyst.judgement = BAD  # nobody has it yet: nothing is decided by what is seen of the old version
+    await rounds(3)
+    assert (await rollouts.get("r")).phase == "paused"
+    assert loop.verdict("r").detail == BAD.detail
+    analyst.judgement = GOOD
     one = await rollouts.promote("r", author=ANNA)
     assert [(arm.name, arm.percent) for arm in one.arms] == [("candidate", 100.0)]
     assert await version_of() == "v1"
@@ -474,9 +479,10 @@ class Deadly:
         return call
 
 
-async def life(clock, store, *, bad, death=0, after=False):
+async def life(clock, store, *, bad, plan=CANARY, death=0, after=False):
     """A rollout's whole life, with a loop that is killed at its `death`-th call of anything, and begun anew.
 
+    Where it waits for an operator, one promotes it.
     Whether it was, and what revisions and evidence say at the end.
     """
     analyst, gateways, fuse = Analyst(), Gateways(), [death]
@@ -488,11 +494,14 @@ async def life(clock, store, *, bad, death=0, after=False):
         return RolloutLoop(standings, clock, analyst=mortal, gateways=gateways, tick_s=0.01, prepare_s=60)
 
     rollouts, loop = Rollouts(Standings(store), clock), new_loop()
-    await Resources(store, MemoryKeyStore(), clock).apply(PLAN, author="test")
+    await Resources(store, MemoryKeyStore(), clock).apply(parse_documents(f"{HOUSE}---\n{plan}"), author="test")
     await rollouts.start("r", author=ANNA)
     for _ in range(30):
-        if (await rollouts.get("r")).ended:
+        one = await rollouts.get("r")
+        if one.ended:
             break
+        if one.reason == "waits_for_operator":
+            await rollouts.promote("r", author=ANNA)
         try:
             await loop.once()
         except Killed:
@@ -511,18 +520,19 @@ async def life(clock, store, *, bad, death=0, after=False):
 
 @pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
 @pytest.mark.parametrize("bad", [False, True], ids=["promoted", "returned"])
-async def test_killed_at_every_point_it_ends_as_if_nothing_had_happened(bad, after):
-    _, undisturbed = await life(TestClock(), MemoryResourceStore(), bad=bad)
+@pytest.mark.parametrize("plan", [CANARY, BLUE_GREEN], ids=["canary", "blue-green"])
+async def test_killed_at_every_point_it_ends_as_if_nothing_had_happened(plan, bad, after):
+    _, undisturbed = await life(TestClock(), MemoryResourceStore(), plan=plan, bad=bad)
     assert undisturbed[0] == ("returned" if bad else "promoted")
     assert undisturbed[2] == ("v1" if bad else "v2")
-    assert len(undisturbed[3]) == (3 if bad else 5)
+    assert len(undisturbed[3]) == (3 if bad and plan is CANARY else 5)
     for death in range(1, 200):
-        killed, end = await life(TestClock(), MemoryResourceStore(), bad=bad, death=death, after=after)
+        killed, end = await life(TestClock(), MemoryResourceStore(), plan=plan, bad=bad, death=death, after=after)
         assert end == undisturbed, f"killed at call {death}"
         if not killed:
             break
     assert not killed  # every call of the whole life was the last one once
-    assert death > (8 if bad else 18)
+    assert death > (8 if bad else 14)
 
 
 @pytest.mark.parametrize("death", [4, 7, 12, 15, 19])

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from podium.core.rollouts import Analysis, ArmShare, Metric, MetricName, Rollout, Step
+from podium.delivery.analysis.before import Reference
 from podium.delivery.analysis.compared import LOGARITHMS, RATES
 from podium.delivery.analysis.judge import Evidence, judge
 from podium.delivery.analysis.measures import MEASURES
@@ -34,15 +35,15 @@ CELLS = some.lists(
     max_size=12,
     unique_by=lambda cell: (cell.arm, cell.backend, cell.cluster),
 )
+ANY = {
+    "name": some.sampled_from(MetricName.__args__),
+    "tolerance": some.floats(0, 2),
+    "absolute": some.booleans(),
+    "role": some.sampled_from(["guardrail", "goal", "info"]),
+}
 METRICS = some.lists(
-    some.builds(
-        Metric,
-        name=some.sampled_from(MetricName.__args__),
-        tolerance=some.floats(0, 2),
-        absolute=some.booleans(),
-        role=some.sampled_from(["guardrail", "goal", "info"]),
-        higher_is_better=some.none() | some.booleans(),
-    ),
+    some.builds(Metric, **ANY, higher_is_better=some.none() | some.booleans())
+    | some.builds(Metric, **ANY, higher_is_better=some.booleans(), limit=some.floats(1e-3, 1e9)),
     max_size=5,
 ).map(tuple)
 SEEN = some.lists(
@@ -61,8 +62,8 @@ SEEN = some.lists(
 
 
 @settings(max_examples=25, deadline=None)
-@given(CELLS, SEEN, METRICS, some.integers(0, 1), some.floats(0, 1e6), some.floats(0, 100))
-def test_any_look_ends_with_a_verdict(kit, cells, seen, metrics, step, later_s, lag_s):
+@given(CELLS, SEEN, METRICS, some.integers(0, 1), some.floats(0, 1e6), some.floats(0, 100), some.integers(0, 400))
+def test_any_look_ends_with_a_verdict(kit, cells, seen, metrics, step, later_s, lag_s, exchanges):
     rollout = Rollout(
         model="m",
         candidate="new",
@@ -73,9 +74,11 @@ def test_any_look_ends_with_a_verdict(kit, cells, seen, metrics, step, later_s, 
     arms += () if step else (ArmShare(name="baseline", version="old", first=7500, count=2500),)
     progress = kit.progress(step=step, arms=arms, started_unix_s=1000.0, step_unix_s=1000.0)
     observed = Observed(seen, tuple(cells))
-    verdict = judge(rollout, progress, Evidence(observed, lag_s=lag_s), 1000.0 + later_s)
+    before = Reference("old", observed, exchanges, 0.0, 900.0) if step else None
+    verdict = judge(rollout, progress, Evidence(observed, lag_s=lag_s, before=before), 1000.0 + later_s)
     assert msgspec.json.decode(msgspec.json.encode(verdict), type=Verdict) == verdict
     assert verdict.detail
-    assert judge(rollout, progress, Evidence(Observed(seen, tuple(cells)), lag_s=lag_s), 1000.0 + later_s) == verdict
+    again = Evidence(Observed(seen, tuple(cells)), lag_s=lag_s, before=before)
+    assert judge(rollout, progress, again, 1000.0 + later_s) == verdict
     effects = effects_of(rollout, last_comparison(rollout, progress, seen), observed)
     assert msgspec.json.encode(effects)

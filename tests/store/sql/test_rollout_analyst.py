@@ -144,3 +144,83 @@ async def test_once_everybody_has_it_the_report_is_of_the_last_step_that_compare
         await SqlLedger(database).load("a/1", number + 1, (event,))
         later = await Standings(resources).one("r")
         assert {one.name: one for one in await analyst.report(later)} == before
+
+
+BLUE_GREEN = Rollout(model="m", candidate="new", strategy="blue_green", steps=(Step(percent=100, minimum_s=5),))
+SWITCH_S = START_S + 60
+
+
+@pytest.fixture
+def switch(database, resources):
+    """A blue-green rollout a minute after it began: everybody has the new version from now on."""
+
+    async def after(*exchanges_before):
+        changes = [
+            Change(kind, name, None, spec) for kind, name, spec in declared() if kind not in ("Rollout", "Progress")
+        ]
+        changes += [Change("Rollout", "r", None, msgspec.to_builtins(BLUE_GREEN)), Change("Progress", "r", None, at(0))]
+        await resources.commit(expected=0, author="ann", message="begin", changes=tuple(changes))
+        await SqlLedger(database).load("a/1", 1, exchanges_before)
+        await resources.commit(
+            expected=1, author="ann", message="promote", changes=(Change("Progress", "r", at(0), at(1)),)
+        )
+        return await Standings(resources).one("r")
+
+    return after
+
+
+def at(step):
+    return {
+        "phase": "running",
+        "before": "old",
+        "salt": "s",
+        "step": step,
+        "arms": msgspec.to_builtins(arms_at(BLUE_GREEN, step, "old")),
+        "started_unix_s": START_S,
+        "step_unix_s": SWITCH_S if step else START_S,
+    }
+
+
+def of_arm(arm, begin_s, count, failing):
+    """So many exchanges, 20 a second; of each hundred so many fail."""
+    for number in range(count):
+        failed = {"reason": "upstream_timeout", "fault": "upstream", "status": 504} if number % 100 < failing else {}
+        yield make_event(
+            started_unix_ns=int((begin_s + 3 + number / 20) * 1e9),
+            rollout="r",
+            arm=arm,
+            version={"baseline": "old", "candidate": "new"}[arm],
+            backend="p/a",
+            subject=f"s{number * 7 % 300}",
+            **failed,
+        )
+
+
+async def test_after_a_switch_it_is_judged_by_what_the_version_before_showed(database, switch, store, resources):
+    switched = await switch(*of_arm("baseline", START_S, 600, 1))
+    await SqlLedger(database).load("a/1", 2, tuple(of_arm("candidate", SWITCH_S, 100, 1)))
+    analyst = SqlAnalyst(store, resources, lambda: 0.0)
+    told = await analyst.judge(switched, SWITCH_S + 9)
+    assert (told.verdict, told.enough) == ("success", True)
+    assert "not compared at the same time: `old` had 600 exchanges from 2025-10-09 08:53:23 to" in told.detail
+    await SqlLedger(database).load("a/1", 3, tuple(of_arm("candidate", SWITCH_S + 5, 300, 20)))
+    bad = await analyst.judge(switched, SWITCH_S + 25)
+    assert (bad.verdict, bad.reason, bad.happening) == ("failed", "worse_than_before", Happening.FAILED)
+    bundle = await store.evidence(await analyst.keep(switched, bad, "failed", SWITCH_S + 25))
+    (worse,) = (one for one in bundle.verdict.metrics if one.decision == "worse")
+    assert (worse.name, worse.role, worse.reference, worse.reference_samples) == ("error_rate", "watch", 0.01, 600)
+    assert {one.name for one in bundle.metrics} >= {"error_rate", "ttft_ms"}
+    assert {(one.name, one.step): one.counts["exchanges"] for one in bundle.arms} == {
+        ("baseline", 0): 600,
+        ("candidate", 1): 400,
+    }
+
+
+async def test_without_exchanges_before_a_switch_the_verdict_says_that_nothing_is_watched(
+    database, switch, store, resources
+):
+    switched = await switch()
+    await SqlLedger(database).load("a/1", 2, tuple(of_arm("candidate", SWITCH_S, 300, 20)))
+    told = await SqlAnalyst(store, resources, lambda: 0.0).judge(switched, SWITCH_S + 20)
+    assert told.verdict == "success"
+    assert "only limits and bursts hold" in told.detail

@@ -21,6 +21,7 @@ from podium.control.waiting import wait_for
 from podium.core.clock import Clock
 from podium.core.errors import PodiumError, Unavailable
 from podium.core.resources import Progress, Resource
+from podium.delivery.buckets import BASELINE
 from podium.delivery.phases import HELD, Happening, Reason, step_of
 
 __all__ = ["RolloutLoop"]
@@ -148,14 +149,16 @@ class RolloutLoop:
     async def _judge(self, standing: Standing, progress: Progress) -> None:
         now = self._now()
         step = step_of(standing.rollout, progress)
-        if not progress.arms:  # nobody gets it yet: there is nothing to judge
-            if progress.phase == "running" and now >= progress.step_unix_s + step.minimum_s:
-                await self._happen(standing, Happening.STEP_DONE, "nobody has it yet but testers")
+        shown = any(arm.name != BASELINE for arm in progress.arms)
+        if not shown and progress.phase == "running" and now >= progress.step_unix_s + step.minimum_s:
+            await self._happen(standing, Happening.STEP_DONE, "nobody has it yet but testers")
             return
         judgement = await self._analyst.judge(standing, now)
         self._verdicts[standing.name] = VerdictView(
             verdict=judgement.verdict, reason=judgement.reason, detail=judgement.detail, unix_s=now
         )
+        if not shown:
+            return  # nobody has it yet: the old version is looked at, and there is nothing to decide
         if judgement.bad_backend is not None and await self._take_out(standing, judgement, judgement.bad_backend):
             return
         if judgement.shares and progress.phase == "running" and judgement.happening is None:

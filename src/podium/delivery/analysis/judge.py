@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from podium.core.rollouts import Analysis, MetricName, Progress, Rollout
+from podium.delivery.analysis.alone import LIMIT, WATCH, held_alone, looks_worse
 from podium.delivery.analysis.backends import BackendFinding, worse_backends
+from podium.delivery.analysis.before import Reference
 from podium.delivery.analysis.compared import Look, MetricResult, compared, direction_of
 from podium.delivery.analysis.observed import Observed, reference_of, shares_of, windows
 from podium.delivery.analysis.tally import span_us
 from podium.delivery.analysis.verdict import Outcome, ShareCheck, Verdict, VerdictReason
+from podium.delivery.analysis.words import ground_sentence, worse_sentence, worse_values
 from podium.delivery.buckets import arms_at, steps_of
 from podium.delivery.phases import step_of
 from podium.delivery.statistics.rates import independent, rate_interval
@@ -24,6 +27,7 @@ _BROKEN_RATES: tuple[MetricName, ...] = ("error_rate", "empty_rate", "invalid_fo
 _OPINIONS = frozenset({"thumbs_up_rate", "feedback_score", "task_done_rate", "judge_score"})
 _BLAME_ALPHA = 0.2  # the arm has failed already: this only chooses between it and one of its backends
 _NOTHING = Analysis(metrics=())
+_REASONS = {LIMIT: VerdictReason.LIMIT_PASSED, WATCH: VerdictReason.WORSE_THAN_BEFORE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Evidence:
     observed: Observed
     lag_s: float = 0.0  # how far the ledger is behind the gateways' journals
     taken_out: frozenset[str] = field(default_factory=frozenset)  # backends that get nothing any more: left out
+    before: Reference | None = None  # where nobody has the version before any more: what it showed until then
 
 
 def judge(rollout: Rollout, progress: Progress, evidence: Evidence, now_unix_s: float) -> Verdict:
@@ -88,14 +93,16 @@ class _Judgement:
 
     def verdict(self) -> Verdict:
         results = tuple(self._compared(self._evidence.taken_out, self._look))
+        alone = tuple(self._alone(self._evidence.taken_out, self._look))
         shares = self._share_check()
-        for outcome, reason, detail, backends in self._findings(results, shares):
+        ground = ground_sentence(self._rollout, self._progress, self._observed, self._evidence.before)
+        for outcome, reason, detail, backends in self._findings(results, alone, shares):
             return Verdict(
                 outcome=outcome,
                 reason=reason,
-                detail=detail[:2000],
+                detail="; ".join(filter(None, (detail, ground)))[:2000],
                 samples=self._samples,
-                metrics=results,
+                metrics=results + alone,
                 backends=backends,
                 shares=shares,
             )
@@ -111,19 +118,27 @@ class _Judgement:
                 candidate = self._observed.sums(arm, metric.name, without=without)
                 yield compared(metric, arm, baseline, candidate, look)
 
+    def _alone(self, without: frozenset[str], look: Look) -> Iterator[MetricResult]:
+        before = self._evidence.before
+        known = before.observed if before is not None and before.enough else None
+        yield from held_alone(
+            self._rollout, self._progress, self._watched, self._observed, known, look, without=without
+        )
+
     def _findings(
-        self, results: Sequence[MetricResult], shares: ShareCheck | None
+        self, results: Sequence[MetricResult], alone: Sequence[MetricResult], shares: ShareCheck | None
     ) -> Iterator[tuple[Outcome, VerdictReason, str, tuple[BackendFinding, ...]]]:
         """In the order of their weight; the first one counts."""
-        worse = [result for result in results if result.decision == "worse"]
+        worse = [result for result in (*results, *alone) if result.decision == "worse"]
         backends = self._backends({(result.arm, result.name) for result in worse})
         if backends:
             yield "running", VerdictReason.BACKEND_WORSE, "; ".join(one.sentence for one in backends), backends
         if worse:
-            yield "failed", VerdictReason.METRIC_WORSE, "; ".join(map(_sentence, worse)), ()
+            reason = _REASONS.get(worse[0].role, VerdictReason.METRIC_WORSE)
+            yield "failed", reason, "; ".join(map(worse_sentence, worse)), ()
         if broken := self._plainly_broken():
             yield "failed", VerdictReason.PLAINLY_BROKEN, broken, ()
-        for finding in (self._behind(), self._mismatch(shares), self._silent(), self._unfinished(results)):
+        for finding in (self._behind(), self._mismatch(shares), self._silent(), self._unfinished(results, alone)):
             if finding is not None:
                 yield *finding, ()
         yield "success", VerdictReason.SEEN_ENOUGH, "the step had its time and samples, and no metric failed", ()
@@ -137,8 +152,12 @@ class _Judgement:
         look = replace(self._look, alpha=_BLAME_ALPHA, once=True)
         found = worse_backends(self._observed, look, arms={arm for arm, _ in failing}, taken_out=taken_out)
         without = taken_out | {one.backend for one in found}
-        again = self._compared(without, replace(look, alpha=self._analysis.false_return_rate))
-        rest = any(one.decision == "worse" and (one.arm, one.name) in failing for one in again)
+        look = replace(look, alpha=self._analysis.false_return_rate)
+        again = (*self._compared(without, look), *self._alone(without, look))
+        rest = any(
+            (one.decision == "worse" or (one.role in _REASONS and looks_worse(one))) and (one.arm, one.name) in failing
+            for one in again
+        )
         return () if rest else found
 
     def _plainly_broken(self) -> str:
@@ -201,12 +220,14 @@ class _Judgement:
                 return "inconclusive", VerdictReason.NO_DATA, f"arm `{arm}` had no exchange for {silent_s:.0f} s"
         return None
 
-    def _unfinished(self, results: Sequence[MetricResult]) -> tuple[Outcome, VerdictReason, str] | None:
+    def _unfinished(
+        self, results: Sequence[MetricResult], alone: Sequence[MetricResult]
+    ) -> tuple[Outcome, VerdictReason, str] | None:
         step = step_of(self._rollout, self._progress)
         at_step_s = self._now_s - self._progress.step_unix_s
         if at_step_s < step.minimum_s:
             return "running", VerdictReason.TOO_EARLY, f"{at_step_s:.0f} s of {step.minimum_s:.0f} s"
-        missing = self._missing(results, step.minimum_samples)
+        missing = self._missing(results, step.minimum_samples) or self._doubted(alone)
         if missing is None:
             return None
         reason, detail = missing
@@ -226,6 +247,13 @@ class _Judgement:
                 if result.role == "goal" and result.decision != "no_worse":
                     return VerdictReason.GOAL_UNDECIDED, f"it is not proven that {result.name} is no worse"
         return None
+
+    def _doubted(self, alone: Sequence[MetricResult]) -> tuple[VerdictReason, str] | None:
+        """What would be a failure if it were sure: nothing goes on before it is, or looks well again."""
+        doubted = next(filter(looks_worse, alone), None)
+        if doubted is None:
+            return None
+        return VerdictReason.LOOKS_WORSE, f"{worse_values(doubted)}, which is not sure yet"
 
     def _unknown(self, result: MetricResult) -> tuple[VerdictReason, str] | None:
         """Opinions come when they come; but a judge that never says anything is down."""
@@ -253,12 +281,3 @@ class _Judgement:
         rollout, before = self._rollout, self._progress.before
         later = range(self._progress.step + 1, len(steps_of(rollout)))
         return not any(reference_of(rollout) in shares_of(arms_at(rollout, step, before)) for step in later)
-
-
-def _sentence(result: MetricResult) -> str:
-    bound = result.upper if result.higher_is_better else result.lower
-    unit = " of the other arm's" if result.scale == "relative" else ""
-    return (
-        f"{result.name} of arm `{result.arm}` is {result.value:.4g} against {result.reference:.4g}:"
-        f" worse by at least {abs(bound or 0.0):.3g}{unit}, which is more than {result.margin:.3g}"
-    )

@@ -203,7 +203,8 @@ def last_comparison(rollout: Rollout, progress: Progress, seen: Iterable[ArmSeen
     if reference in shares_of(progress.arms):
         return progress
     for span, step in sorted({(arm.span_us, arm.step) for arm in seen}, reverse=True):
-        if step < len(steps_of(rollout)) and reference in _shares(rollout, step, progress.before):
+        shares = _shares(rollout, step, progress.before) if step < len(steps_of(rollout)) else {}
+        if reference in shares and len(shares) > 1:
             arms = arms_at(rollout, step, progress.before)
             return replace(progress, step=step, step_unix_s=span / 1e6, arms=arms)
     return progress

@@ -2,13 +2,15 @@
 
 A look at a rollout ends with the first of these that is true
  1. a metric of an arm is worse than it may be: failed; unless one backend is to blame and the version is fine without
-    it: then it goes on, and the verdict names the backend
+    it: then it goes on, and the verdict names the backend. It may be worse than the other arm; than a limit that was
+    declared; or, where nobody has the version before any more, than that was until then. If none of these: most
+    answers of a version that is alone are bad
  2. one backend is worse than the others of its version: it goes on, and the verdict names the backend
  3. the ledger is too far behind the gateways: error; what is proven already stands, which is why this comes third
  4. arms get other shares of the subjects than they should: inconclusive
  5. nothing is heard of the candidate: inconclusive
- 6. the step has not had its time, samples or subjects yet, or a goal is not decided: it goes on, and is inconclusive
-    when that takes too long
+ 6. the step has not had its time, samples or subjects yet, a goal is not decided, or what would fail
+    if it were sure is not sure: it goes on, and is inconclusive when that takes too long
  7. success
 """
 
@@ -30,6 +32,8 @@ class VerdictReason(StrEnum):
     """Why."""
 
     METRIC_WORSE = "metric_worse"
+    LIMIT_PASSED = "limit_passed"
+    WORSE_THAN_BEFORE = "worse_than_before"  # than the version before was until the switch: not at the same time
     PLAINLY_BROKEN = "plainly_broken"  # nothing to compare with, and most answers are bad
     BACKEND_WORSE = "backend_worse"
     LEDGER_BEHIND = "ledger_behind"
@@ -39,7 +43,8 @@ class VerdictReason(StrEnum):
     TOO_FEW_SAMPLES = "too_few_samples"
     TOO_FEW_SUBJECTS = "too_few_subjects"
     GOAL_UNDECIDED = "goal_undecided"
-    TIME_IS_UP = "time_is_up"  # for one of the three before
+    LOOKS_WORSE = "looks_worse"  # than a limit, or than before the switch; but it is not sure
+    TIME_IS_UP = "time_is_up"  # for one of the four before
     SEEN_ENOUGH = "seen_enough"
 
 

@@ -9,6 +9,7 @@ from podium.control.ports import Revision
 from podium.control.rollouts.ports import BadBackend, Judgement
 from podium.control.rollouts.standing import Standing
 from podium.core.rollouts import Progress, Rollout
+from podium.delivery.analysis.before import reference_from, stood_before
 from podium.delivery.analysis.compared import MetricResult
 from podium.delivery.analysis.evidence import Bundle, Point, RevisionNote, arm_record
 from podium.delivery.analysis.judge import Evidence, judge
@@ -62,7 +63,12 @@ class SqlAnalyst:
         progress = standing.progress
         assert progress is not None, "only what was started is judged"
         observed = await self._kept.observe(standing.name, standing.rollout, progress)
-        evidence = Evidence(observed, lag_s=self._lag_s(), taken_out=_taken_out(standing))
+        stood = stood_before(standing.rollout, progress, observed.arms)
+        before = None
+        if stood is not None:
+            then = await self._kept.observe(standing.name, standing.rollout, stood)
+            before = reference_from(standing.rollout, stood, then)
+        evidence = Evidence(observed, lag_s=self._lag_s(), taken_out=_taken_out(standing), before=before)
         verdict = judge(standing.rollout, progress, evidence, now_unix_s)
         done = verdict.outcome == "success"
         return Judgement(
