@@ -291,6 +291,25 @@ async def test_blue_green_switches_at_once_and_back_within_two_seconds_with_no_f
     assert set(places(stage.since(undone_s + 2))) == {"old"}
 
 
+async def test_a_green_that_is_worse_than_blue_was_is_returned_though_nobody_is_left_to_compare_with(stage, upstreams):
+    stage = stage("green")
+    await asyncio.to_thread(stage.declare, strategy="blue_green", steps=steps(100, minimum_samples=20_000))
+    async with stage.callers():
+        await asyncio.to_thread(stage.ask, "start")
+        await stage.reaches("paused")
+        await stage.more(200)  # what blue shows now is what green is watched by
+        upstreams[1].behave("chunks=0,share=0.2")
+        assert (await asyncio.to_thread(stage.ask, "promote"))[0] == 200
+        seen = await stage.reaches("returned", timeout_s=40)
+        returned_s = asyncio.get_running_loop().time()
+        await eventually(lambda: len(stage.since(returned_s + 2)) >= 60, timeout_s=20)
+    assert (seen["step"], seen["reason"]) == (1, "metric_failed")
+    assert "empty_rate of arm `candidate`" in seen["detail"]
+    assert "not compared at the same time: `green-1` had" in seen["detail"]
+    assert set(places(stage.since(returned_s + 2))) == {"old"}
+    assert stage.failed == []
+
+
 async def test_a_returned_candidate_gets_nothing_more_at_either_gateway_within_two_seconds(stage):
     stage = stage("aborted")
     await asyncio.to_thread(stage.declare, steps=steps(50, 100, minimum_samples=10_000))
