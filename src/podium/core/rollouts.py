@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from podium.core.experiments import Experiment
+from podium.core.experiments import ArmEnd, Experiment, SharesChange
 from podium.core.limits import Patterns
 from podium.core.measures import MetricName
 from podium.core.spec import Count, Name, Seconds, Share, Strict
@@ -297,3 +297,7 @@ class Progress(Strict, frozen=True, kw_only=True):
     winner: Annotated[str, Meta(description="The arm of an A/B test that is, or is to be, promoted.")] = ""
     design: Annotated[str, Meta(description="Of an experiment: digest of its design as it was started.")] = ""
     evidence: Annotated[str, Meta(description="Id of the evidence that was kept with the last decision.")] = ""
+    changes: Annotated[
+        tuple[SharesChange, ...], Meta(description="Of an experiment: the changes of its arms' shares in this run.")
+    ] = ()
+    ended: Annotated[tuple[ArmEnd, ...], Meta(description="Of an experiment: arms that ended before it did.")] = ()

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from podium.core.rollouts import Metric
-from podium.delivery.statistics.effect import compare
+from podium.delivery.statistics.effect import compare, variance_reduction
 from podium.delivery.statistics.intervals import Interval, Side, fixed_interval
 from podium.delivery.statistics.rates import guarded_rate_interval
 from podium.delivery.statistics.sequences import MINIMUM_SUBJECTS, sequential_interval
@@ -51,7 +51,8 @@ class MetricResult(msgspec.Struct, frozen=True, kw_only=True):
     """One measure of an arm against the arm that it is compared to. Bounds that there are none of are null.
 
     `scale`: of effect, bounds and margin: `relative` is a share of the other arm's, `absolute` the measure's own unit.
-    Of times the typical one (geometric mean) is compared.
+    Of times the typical one (geometric mean) is compared. With history the effect is adjusted, `reference` and `value`
+    are not.
     """
 
     name: str
@@ -70,6 +71,7 @@ class MetricResult(msgspec.Struct, frozen=True, kw_only=True):
     samples: float
     subjects: float  # of the arm with fewer, at even weight
     alpha: float
+    variance_reduction: float | None = None  # by what subjects did before (CUPED): a share; null: no history
 
 
 def direction_of(metric: Metric) -> bool | None:
@@ -131,6 +133,7 @@ def compared(metric: Metric, arm: str, baseline: Sums, candidate: Sums, look: Lo
         samples=candidate.total_x,
         subjects=subjects,
         alpha=look.alpha if judged else look.proof_alpha,
+        variance_reduction=variance_reduction(baseline, candidate, relative=ends is _shares, rate=ends is _rates),
     )
 
 
@@ -161,10 +164,12 @@ def _rates(baseline: Sums, candidate: Sums, look: Look, alpha: float, side: Side
     if not baseline.total_x or not candidate.total_x:
         return None
     if look.once:
-        effect = compare(baseline, candidate, rate=True)
+        effect = compare(baseline, candidate, rate=True, cuped=True)
         return fixed_interval(effect, alpha=alpha, side=side) if effect is not None else None
     least = max(look.minimum_subjects, MINIMUM_SUBJECTS)
-    return guarded_rate_interval(baseline, candidate, alpha=alpha, tuning=look.tuning, side=side, minimum=least)
+    return guarded_rate_interval(
+        baseline, candidate, alpha=alpha, tuning=look.tuning, side=side, minimum=least, cuped=True
+    )
 
 
 def _means(baseline: Sums, candidate: Sums, look: Look, alpha: float, side: Side) -> Interval | None:
@@ -178,7 +183,7 @@ def _shares(baseline: Sums, candidate: Sums, look: Look, alpha: float, side: Sid
 def _sequence(
     baseline: Sums, candidate: Sums, look: Look, alpha: float, side: Side, *, relative: bool
 ) -> Interval | None:
-    effect = compare(baseline, candidate, relative=relative)
+    effect = compare(baseline, candidate, relative=relative, cuped=True)
     if effect is None:
         return None
     if look.once:

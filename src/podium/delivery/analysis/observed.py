@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_of
 from functools import cached_property
 from math import fsum
 
 from msgspec.structs import replace
 
 from podium.core.rollouts import ArmShare, Progress, Rollout
+from podium.delivery.analysis.history import Past, covariates
 from podium.delivery.analysis.measures import INDEX
 from podium.delivery.analysis.tally import CLUSTERS, COUNTS, Tally, span_us
 from podium.delivery.buckets import BASELINE, arms_at, steps_of
@@ -65,6 +67,7 @@ class Observed:
 
     arms: tuple[ArmSeen, ...] = ()  # of all spans of the run
     cells: tuple[Cell, ...] = ()
+    past: Past | None = None  # what subjects did before, where that is known
 
     @cached_property
     def backends(self) -> dict[str, tuple[str, ...]]:
@@ -75,13 +78,19 @@ class Observed:
         return {arm: tuple(sorted(names - {""})) for arm, names in sorted(found.items())}
 
     def sums(self, arm: str, measure: str, *, only: str | None = None, without: Collection[str] = frozenset()) -> Sums:
-        """What the statistics need of one measure: of all of an arm's backends, of one, or of all but some."""
+        """What the statistics need of one measure: of all of an arm's backends, of one, or of all but some.
+
+        With `z` where there is history; single backends have none.
+        """
         at = 2 * INDEX[measure] + 1
         if only is not None:
             ys, xs = self._column(arm, only, at), self._column(arm, only, at + 1)
         else:
             ys, xs = self._all_but(arm, without, at), self._all_but(arm, without, at + 1)
-        return _sums([(y, x) for y, x in zip(ys, xs, strict=True) if x > 0])
+        seen = {cluster: pair for cluster, pair in enumerate(zip(ys, xs, strict=True)) if pair[1] > 0}
+        before = self.past.of(arm, measure) if self.past is not None and only is None else None
+        zs = covariates([before.get(cluster, (0.0, 0.0)) for cluster in seen]) if before else None
+        return _sums(list(seen.values()), zs)
 
     def exposures(self, arm: str) -> tuple[float, float]:
         """How many there were, and the sum of squares of each subject's.
@@ -123,20 +132,31 @@ class Observed:
         return left
 
 
-def _sums(pairs: Sequence[tuple[float, float]]) -> Sums:
+def _sums(pairs: Sequence[tuple[float, float]], zs: Sequence[float] | None = None) -> Sums:
     """In two passes, which loses no digits."""
     n = len(pairs)
     if not n:
         return Sums()
     mean_y, mean_x = fsum(y for y, _ in pairs) / n, fsum(x for _, x in pairs) / n
     apart = [(y - mean_y, x - mean_x) for y, x in pairs]
-    return Sums(
+    sums = Sums(
         n,
         mean_y,
         mean_x,
         yy=fsum(y * y for y, _ in apart),
         xx=fsum(x * x for _, x in apart),
         xy=fsum(y * x for y, x in apart),
+    )
+    if zs is None:
+        return sums
+    mean_z = fsum(zs) / n
+    of_z = [z - mean_z for z in zs]
+    return replace_of(
+        sums,
+        z=mean_z,
+        zz=fsum(z * z for z in of_z),
+        zy=fsum(z * y for z, (y, _) in zip(of_z, apart, strict=True)),
+        zx=fsum(z * x for z, (_, x) in zip(of_z, apart, strict=True)),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from podium.core.experiments import Experiment, Method
 from podium.core.measures import MetricName
@@ -19,6 +20,7 @@ __all__ = [
     "EffectRow",
     "Finding",
     "decided",
+    "declared_measures",
     "effect_of",
     "guard_look",
     "metric_of",
@@ -62,6 +64,13 @@ class EffectRow(msgspec.Struct, frozen=True, kw_only=True):
     higher_is_better: bool | None
     finding: Annotated[Finding, Meta(description="By the interval that counts: `decided_by`.")]
     guardrail_failed: Annotated[bool, Meta(description="Worse than its tolerance, by the test that guards it.")] = False
+    variance_reduction: Annotated[
+        float | None,
+        Meta(
+            description="Share of the variance that is taken out by what subjects did before the start (CUPED); null:"
+            " nothing is known of that. With it the effect is adjusted; `reference` and `value` are not."
+        ),
+    ] = None
 
 
 def metric_of(design: Experiment) -> Metric:
@@ -71,15 +80,25 @@ def metric_of(design: Experiment) -> Metric:
     )
 
 
+def declared_measures(rollout: Rollout) -> tuple[MetricName, ...]:
+    """The primary measure, and what its analysis watches."""
+    assert rollout.experiment is not None, "only experiments have a primary measure"
+    watched = rollout.analysis.metrics if rollout.analysis is not None else ()
+    return tuple(dict.fromkeys([rollout.experiment.primary, *(metric.name for metric in watched)]))
+
+
 def tuning_of(design: Experiment) -> float:
     """Of confidence sequences: tightest when both arms have their planned samples."""
     return 2.0 * design.samples
 
 
 def effect_of(
-    rollout: Rollout, observed: Observed, arm: str, name: MetricName, *, by: Method | None = None
+    rollout: Rollout, observed: Observed, arm: str, name: MetricName, *, by: Method | None = None, looks: int = 1
 ) -> EffectRow | None:
-    """One measure of one arm; None: nothing is known of it. `by`: what the finding goes by, if not the design."""
+    """One measure of one arm; None: nothing is known of it. `by`: what the finding goes by, if not the design.
+
+    `looks`: among how many parts of the subjects the level is shared out (Bonferroni).
+    """
     design = rollout.experiment
     assert design is not None, "only experiments are reported"
     analysis = rollout.analysis or Analysis(metrics=())
@@ -88,7 +107,8 @@ def effect_of(
         return None
     declared = next((one for one in analysis.metrics if one.name == name), None)
     metric, role = _metric(design, declared, name)
-    alpha = design.alpha / (len(rollout.arms) - 1) if role == "primary" else design.alpha
+    alpha = (design.alpha / (len(rollout.arms) - 1) if role == "primary" else design.alpha) / looks
+    guard = guard_look(rollout, analysis)
     sequential, fixed = (
         compared(metric, arm, reference, candidate, _look(design, analysis, alpha, once=once)) for once in (False, True)
     )
@@ -111,7 +131,9 @@ def effect_of(
         finding=_finding(told, direction_of(metric)),
         guardrail_failed=declared is not None
         and declared.role == "guardrail"
-        and compared(declared, arm, reference, candidate, guard_look(rollout, analysis)).decision == "worse",
+        and compared(declared, arm, reference, candidate, replace(guard, alpha=guard.alpha / looks)).decision
+        == "worse",
+        variance_reduction=told.variance_reduction,
     )
 
 

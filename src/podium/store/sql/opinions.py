@@ -22,7 +22,8 @@ from podium.delivery.analysis.measures import is_analysed
 from podium.delivery.analysis.opinions import MEASURE_OF, meant_by, opinions_of, pair_score
 from podium.delivery.analysis.tally import Tally, span_of
 from podium.store.sql.request_ids import find_statements
-from podium.store.sql.rollout_sums import add_tally, add_tenants, fits, spans_of, tenant_tally
+from podium.store.sql.rollout_segments import add_segments
+from podium.store.sql.rollout_sums import add_tally, fits, segments_of, spans_of
 from podium.store.sql.rollout_tables import feedback, judgements, opinions_waiting
 from podium.store.sql.rows import event_of
 from podium.store.sql.tables import exchanges
@@ -172,15 +173,15 @@ class OpinionLoad:
         if not compared:
             return
         spans = await spans_of(self._connection, {event.rollout for event, _, _ in compared})
-        tally, tenants = Tally(), await tenant_tally(self._connection, spans)
+        tally, segments = Tally(), await segments_of(self._connection, spans, [event for event, _, _ in compared])
         for event, measure, value in compared:
             span = span_of(event.started_unix_ns, spans[event.rollout].starts_us)
             if span is not None:
                 tally.add_opinion(event, span, measure, value)
                 if spans[event.rollout].experiment:
-                    tenants.add_opinion(event, span, measure, value)
+                    segments.add_opinion(event, span, measure, value)
         await add_tally(self._connection, tally, spans)
-        await add_tenants(self._connection, tenants)
+        await add_segments(self._connection, segments)
 
     async def _insert(self, table: Table, row: Mapping[str, Any]) -> bool:
         """Whether the row is new."""

@@ -1,6 +1,6 @@
 """Judges rollouts by the sums in the database, and keeps what decisions were made on (control.rollouts.ports)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import msgspec
@@ -8,6 +8,7 @@ import msgspec
 from podium.control.ports import Revision
 from podium.control.rollouts.ports import BadBackend, Judgement
 from podium.control.rollouts.standing import Standing
+from podium.core.resources import Model
 from podium.core.rollouts import Progress, Rollout
 from podium.delivery.analysis.before import reference_from, stood_before
 from podium.delivery.analysis.compared import MetricResult
@@ -29,6 +30,9 @@ class Kept(Protocol):
 
     async def observe(self, name: str, rollout: Rollout, progress: Progress) -> Observed:
         """What was seen in the run that goes on."""
+
+    async def read_history(self, name: str, rollout: Rollout, progress: Progress, models: Collection[str]) -> None:
+        """Read a bounded part more of what subjects did before the run, if there is more to be read."""
 
     async def timeline(self, name: str, progress: Progress) -> tuple[Point, ...]:
         """Its course."""
@@ -62,6 +66,7 @@ class SqlAnalyst:
         """What is known of the step that it is at. Its body is the verdict as JSON."""
         progress = standing.progress
         assert progress is not None, "only what was started is judged"
+        await self._kept.read_history(standing.name, standing.rollout, progress, _names_of(standing))
         observed = await self._kept.observe(standing.name, standing.rollout, progress)
         stood = stood_before(standing.rollout, progress, observed.arms)
         before = None
@@ -94,6 +99,7 @@ class SqlAnalyst:
             progress=before,
             verdict=msgspec.json.decode(judgement.body, type=Verdict) if judgement.body else None,
             digests=_digests(standing),
+            experiment=msgspec.json.decode(judgement.report) if judgement.report else None,
         )
         if before is not None:
             observed = await self._kept.observe(name, rollout, before)
@@ -150,6 +156,14 @@ def _moves(revision: Revision, name: str) -> bool:
 def _versions(standing: Standing) -> dict[str, str]:
     """Each arm's version."""
     return {} if standing.progress is None else {share.name: share.version for share in standing.progress.arms}
+
+
+def _names_of(standing: Standing) -> tuple[str, ...]:
+    """What callers may call the model."""
+    name = standing.rollout.model
+    resource = standing.state.get(("Model", name))
+    aliases = resource.spec.aliases if resource is not None and isinstance(resource.spec, Model) else ()
+    return (name, *aliases)
 
 
 def _taken_out(standing: Standing) -> frozenset[str]:

@@ -1,6 +1,6 @@
 """What is kept of rollouts besides their declaration: sums of exchanges, and evidence of decisions."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from math import exp
 from typing import Any
 
@@ -18,6 +18,7 @@ from podium.delivery.analysis.observed import ArmSeen, Cell, Observed, comparabl
 from podium.delivery.analysis.report import quantiles_of
 from podium.delivery.analysis.tally import COUNTS
 from podium.store.sql.database import Database
+from podium.store.sql.rollout_history import forget_history, past_of, read_history
 from podium.store.sql.rollout_tables import (
     SUM_COLUMNS,
     evidence,
@@ -31,6 +32,7 @@ __all__ = ["SqlRolloutStore"]
 
 _MOST_POINTS = 200  # of an arm's timeline
 _MINUTE_S = 60
+_MOST_HISTORIES = 10_000
 _SAME_ID = 20  # exchanges with one request id that are looked through for the one that is meant
 
 
@@ -40,6 +42,7 @@ class SqlRolloutStore:
     def __init__(self, database: Database, clock: Clock | None = None) -> None:
         self._database = database
         self._clock = clock or SystemClock()
+        self._histories: dict[str, int] = {}  # runs whose history needs no more reading
 
     async def observe(self, name: str, rollout: Rollout, progress: Progress) -> Observed:
         """What was seen in the run that goes on; a few thousand rows, however many exchanges there were."""
@@ -64,7 +67,18 @@ class SqlRolloutStore:
             spans = comparable(rollout, progress, {arm.span_us: arm.step for arm in arms})
             found = await connection.execute(_cells(name, spans)) if spans else ()
             cells = tuple(Cell(row[0], row[1], row[2], tuple(row[3:])) for row in found)
-        return Observed(arms, cells)
+            past = await past_of(connection, name, rollout, progress, arms, spans) if spans else None
+        return Observed(arms, cells, past)
+
+    async def read_history(self, name: str, rollout: Rollout, progress: Progress, models: Collection[str]) -> None:
+        """Read a bounded part more of what subjects did before the run, if there is more to be read."""
+        run = run_us(progress)
+        if self._histories.get(name) == run:
+            return
+        if not await read_history(self._database, name, rollout, progress, models):
+            if len(self._histories) >= _MOST_HISTORIES:
+                self._histories.clear()
+            self._histories[name] = run
 
     async def timeline(self, name: str, progress: Progress) -> tuple[Point, ...]:
         """The course of the run: at most 200 stretches of whole minutes."""
@@ -134,6 +148,7 @@ class SqlRolloutStore:
         async with self._database.write() as connection:
             for table in (rollout_cells, rollout_minutes, rollout_arms, rollout_times):
                 await connection.execute(delete(table).where(table.c.rollout == name, table.c.span_us < before_us))
+            await forget_history(connection, name, before_us)
 
     async def _insert(self, connection: AsyncConnection, table: Any, row: Mapping[str, object]) -> bool:
         """Whether the row is new."""

@@ -1,36 +1,28 @@
 """Adds exchanges to the sums of their rollouts, inside the transaction that brings them into the ledger.
 
-SQL by hand, and one statement a table on PostgreSQL, as in podium.store.sql.bulk. Tables are written in one order, and
-rows in the order of their keys, so that transactions which meet wait for each other and never in a circle.
+Tables are written in one order, and rows in the order of their keys, so that transactions which meet wait for each
+other and never in a circle.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import msgspec
-from sqlalchemy import Table, select
-from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from podium.core.event import Event
 from podium.delivery.analysis.measures import is_analysed
-from podium.delivery.analysis.tally import COUNTS, WIDTH, Tally, span_of, span_us
-from podium.delivery.experiments.tenants import TenantTally
-from podium.store.sql.rollout_tables import (
-    SUM_COLUMNS,
-    rollout_arms,
-    rollout_cells,
-    rollout_minutes,
-    rollout_tenants,
-    rollout_times,
-)
+from podium.delivery.analysis.tally import Tally, span_of, span_us
+from podium.delivery.experiments.segments import SegmentTally
+from podium.store.sql.rollout_rows import put_sums
+from podium.store.sql.rollout_segments import add_segments, segment_tally
+from podium.store.sql.rollout_tables import rollout_arms, rollout_cells, rollout_minutes, rollout_times
 from podium.store.sql.tables import resources
 
-__all__ = ["Spans", "add_tally", "add_tenants", "add_to_rollouts", "fits", "spans_of", "tenant_tally"]
+__all__ = ["Spans", "add_tally", "add_to_rollouts", "fits", "segments_of", "spans_of"]
 
 
 _LATEST_NS = 2**62
-_TENANTS_SPAN = 0
 
 
 class _Progress(msgspec.Struct):
@@ -49,7 +41,7 @@ class Spans(msgspec.Struct, frozen=True):
 
     starts_us: tuple[int, ...]
     steps: Mapping[int, int]
-    experiment: bool = False  # its exchanges are counted by tenant, too
+    experiment: bool = False  # its exchanges are counted by segment, too
 
 
 async def add_to_rollouts(connection: AsyncConnection, events: Iterable[Event]) -> None:
@@ -61,15 +53,15 @@ async def add_to_rollouts(connection: AsyncConnection, events: Iterable[Event]) 
     if not compared:
         return
     spans = await spans_of(connection, {event.rollout for event in compared})
-    tally, tenants = Tally(), await tenant_tally(connection, spans)
+    tally, segments = Tally(), await segments_of(connection, spans, compared)
     for event in compared:
         span = span_of(event.started_unix_ns, spans[event.rollout].starts_us)
         if span is not None:
             tally.add(event, span)
             if spans[event.rollout].experiment:
-                tenants.add(event, span)
+                segments.add(event, span)
     await add_tally(connection, tally, spans)
-    await add_tenants(connection, tenants)
+    await add_segments(connection, segments)
 
 
 def fits(event: Event) -> bool:
@@ -109,9 +101,9 @@ def _progress(spec: str) -> _Progress:
 
 async def add_tally(connection: AsyncConnection, tally: Tally, spans: Mapping[str, Spans]) -> None:
     """Add a batch's sums to those that are stored."""
-    await _put(connection, rollout_cells, [(*key, *row) for key, row in sorted(tally.cells.items())])
-    await _put(connection, rollout_minutes, [(*key, *row) for key, row in sorted(tally.minutes.items())])
-    await _put(
+    await put_sums(connection, rollout_cells, [(*key, *row) for key, row in sorted(tally.cells.items())])
+    await put_sums(connection, rollout_minutes, [(*key, *row) for key, row in sorted(tally.minutes.items())])
+    await put_sums(
         connection,
         rollout_arms,
         [
@@ -119,64 +111,9 @@ async def add_tally(connection: AsyncConnection, tally: Tally, spans: Mapping[st
             for key, arm in sorted(tally.arms.items(), key=lambda item: item[0])
         ],
     )
-    await _put(connection, rollout_times, [(*key, count) for key, count in sorted(tally.times.items())])
+    await put_sums(connection, rollout_times, [(*key, count) for key, count in sorted(tally.times.items())])
 
 
-async def tenant_tally(connection: AsyncConnection, spans: Mapping[str, Spans]) -> TenantTally:
-    """Of the tenants that experiments among these count by themselves."""
-    experiments = [rollout for rollout, of_rollout in spans.items() if of_rollout.experiment]
-    known: dict[str, set[str]] = {}
-    if experiments:
-        of = rollout_tenants.c
-        listed = select(of.rollout, of.tenant).where(of.rollout.in_(experiments), of.span_us == _TENANTS_SPAN)
-        for rollout, tenant in await connection.execute(listed):
-            known.setdefault(rollout, set()).add(tenant)
-    return TenantTally(known)
-
-
-async def add_tenants(connection: AsyncConnection, tally: TenantTally) -> None:
-    """Add a batch's sums by tenant to those that are stored, and list the tenants that are new."""
-    nothing = (0.0,) * WIDTH
-    new = [(rollout, _TENANTS_SPAN, "", tenant, 0, *nothing) for rollout, tenant in sorted(tally.new)]
-    await _put(connection, rollout_tenants, [*new, *((*key, *row) for key, row in sorted(tally.cells.items()))])
-
-
-def _upsert(table: Table, *, sqlite: bool) -> str:
-    """The statement that adds rows to a table's, in the words of the database."""
-    name, keys = table.name, [column.name for column in table.primary_key.columns]
-    names = ", ".join(column.name for column in table.columns)
-    least, most = ("min", "max") if sqlite else ("least", "greatest")
-    special = {
-        "step": "excluded.step",
-        "version": f"CASE WHEN excluded.version <> '' THEN excluded.version ELSE {name}.version END",
-        "first_unix_ns": f"{least}({name}.first_unix_ns, excluded.first_unix_ns)",
-        "last_unix_ns": f"{most}({name}.last_unix_ns, excluded.last_unix_ns)",
-    }
-    changes = ", ".join(
-        f"{column.name} = {special.get(column.name, f'{name}.{column.name} + excluded.{column.name}')}"
-        for column in table.columns
-        if column.name not in keys
-    )
-    start, end = f"INSERT INTO {name} ({names})", f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changes}"
-    if sqlite:
-        return f"{start} VALUES ({', '.join('?' * len(table.columns))}) {end}"
-    dialect = PGDialect()  # type: ignore[no-untyped-call]
-    arrays = (f"${number}::{column.type.compile(dialect=dialect)}[]" for number, column in enumerate(table.columns, 1))
-    return f"{start} SELECT * FROM unnest({', '.join(arrays)}) {end}"  # noqa: S608 - names of ours
-
-
-_TABLES = (rollout_cells, rollout_minutes, rollout_arms, rollout_times, rollout_tenants)
-_SQLITE = {table.name: _upsert(table, sqlite=True) for table in _TABLES}
-_POSTGRES = {table.name: _upsert(table, sqlite=False) for table in _TABLES}
-assert tuple(rollout_arms.columns.keys())[-len(COUNTS) :] == COUNTS
-assert tuple(rollout_cells.columns.keys())[5:] == SUM_COLUMNS
-assert tuple(rollout_tenants.columns.keys())[5:] == SUM_COLUMNS
-
-
-async def _put(connection: AsyncConnection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    if not rows:
-        return
-    if connection.dialect.name == "sqlite":
-        await connection.exec_driver_sql(_SQLITE[table.name], list(rows))
-    else:
-        await connection.exec_driver_sql(_POSTGRES[table.name], tuple(map(list, zip(*rows, strict=True))))
+async def segments_of(connection: AsyncConnection, spans: Mapping[str, Spans], events: Iterable[Event]) -> SegmentTally:
+    """For those of the events that are of experiments."""
+    return await segment_tally(connection, [name for name, one in spans.items() if one.experiment], events)

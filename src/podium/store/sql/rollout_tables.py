@@ -5,13 +5,15 @@ The sums are kept in the transaction that adds the exchanges: see podium.deliver
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Double, Index, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, LargeBinary, Table, Text
 
+from podium.delivery.analysis.history import HISTORY_MEASURES
 from podium.delivery.analysis.measures import MEASURES
 from podium.delivery.analysis.tally import COUNTS
 from podium.store.sql.tables import metadata
 
 __all__ = [
+    "HISTORY_COLUMNS",
     "SUM_COLUMNS",
     "evidence",
     "feedback",
@@ -19,12 +21,16 @@ __all__ = [
     "opinions_waiting",
     "rollout_arms",
     "rollout_cells",
+    "rollout_history",
+    "rollout_history_read",
     "rollout_minutes",
+    "rollout_segments",
     "rollout_tenants",
     "rollout_times",
 ]
 
 SUM_COLUMNS = ("exposures", *(f"{measure}_{part}" for measure in MEASURES for part in "yx"))
+HISTORY_COLUMNS = tuple(f"{measure}_{part}" for measure in HISTORY_MEASURES for part in "yx")
 # Rows change often and none of what changes is in an index: room in each page lets PostgreSQL change them in place.
 _ROOM: dict[str, Any] = {"postgresql_with": {"fillfactor": "50"}}
 
@@ -60,6 +66,43 @@ rollout_tenants = Table(
     Column("cluster", BigInteger, primary_key=True, autoincrement=False),
     *_sums(),
     **_ROOM,
+)
+
+# Of experiments only, as the one before: other parts of the subjects than tenants.
+rollout_segments = Table(
+    "rollout_segments",
+    metadata,
+    *_span(),
+    Column("kind", Text, primary_key=True),  # podium.delivery.experiments.segments.SegmentKind
+    Column("name", Text, primary_key=True),
+    Column("cluster", BigInteger, primary_key=True, autoincrement=False),
+    *_sums(),
+    **_ROOM,
+)
+
+# What subjects did before a run began: podium.delivery.analysis.history.
+rollout_history = Table(
+    "rollout_history",
+    metadata,
+    Column("rollout", Text, primary_key=True),
+    Column("span_us", BigInteger, primary_key=True, autoincrement=False),  # when the run began
+    Column("first_bucket", BigInteger, primary_key=True, autoincrement=False),
+    Column("cluster", BigInteger, primary_key=True, autoincrement=False),
+    *(Column(name, Double, nullable=False, server_default="0") for name in HISTORY_COLUMNS),
+    **_ROOM,
+)
+
+# How far it was read, from the start backwards.
+rollout_history_read = Table(
+    "rollout_history_read",
+    metadata,
+    Column("rollout", Text, primary_key=True),
+    Column("span_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("until_unix_ns", BigInteger, nullable=False),
+    Column("reached_unix_ns", BigInteger, nullable=False),
+    Column("looked_through", BigInteger, nullable=False),  # exchanges of all models
+    Column("exchanges", BigInteger, nullable=False),
+    Column("complete", Boolean, nullable=False),
 )
 
 rollout_minutes = Table(
