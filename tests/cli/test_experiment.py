@@ -25,7 +25,7 @@ HOUSE = """
 @pytest.fixture
 def declared(house):
     house.apply(HOUSE)
-    house.plane.experiments._store = MemoryExperimentStore(house.ledger.events.values)
+    house.plane.experiments._reports.store = MemoryExperimentStore(house.ledger.events.values)
     return house
 
 

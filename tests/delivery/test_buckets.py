@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from podium.core.rollouts import BUCKETS, Arm, Progress, Rollout, Step
-from podium.delivery.buckets import arms_at, shares_by_weight, steps_of, with_weights
+from podium.delivery.buckets import arms_at, handed_over, shares_by_weight, steps_of, with_weights
 
 
 def owners(shares, names=None):
@@ -82,3 +82,17 @@ def test_when_weights_change_only_those_move_who_have_to(many):
         assert moved == sum(max(0, now.count(arm.name) - was.count(arm.name)) for arm in arms)
         assert sum(share.count for share in new) == 5000
         progress = replace(progress, arms=new)
+
+
+@given(st.lists(st.integers(0, 100), min_size=2, max_size=6), st.data())
+def test_when_an_arm_hands_over_its_subjects_nobody_else_gets_another_arm(weights, data):
+    if not any(weights):
+        weights[0] = 1
+    arms = tuple(Arm(name=f"arm{n}", version=f"v{n}", weight=weight) for n, weight in enumerate(weights))
+    gone = data.draw(st.sets(st.sampled_from([arm.name for arm in arms[1:]])))
+    shares = shares_by_weight(arms, data.draw(st.integers(1, BUCKETS)))
+    had, left = owners(shares), handed_over(shares, gone, arms[0])
+    has = owners(left)
+
+    assert [("arm0" if name in gone else name) for name in had] == has
+    assert {share.name: share.version for share in left}.items() <= {arm.name: arm.version for arm in arms}.items()

@@ -72,7 +72,13 @@ class HttpRolloutGateways:
             _log.warning("a gateway does not tell what it has taken out", why=error)
         self._errors = errors
         return tuple(
-            Trip(rollout=arm.rollout, salt=arm.salt, gateway=standings.place, detail=_told(standings, arm))
+            Trip(
+                rollout=arm.rollout,
+                salt=arm.salt,
+                arm=arm.arm,
+                gateway=standings.place,
+                detail=_told(standings, arm),
+            )
             for standings in told
             for arm in standings.tripped
         )

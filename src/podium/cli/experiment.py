@@ -1,7 +1,7 @@
 """`experiment`: asks users which version is better, and says how sure the answer is."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,38 @@ __all__ = ["register"]
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The Rollout's name.", show_default=False)]
 Message = Annotated[str, typer.Option("--message", "-m", help="Why, for the history.")]
+
+
+def _asked(name: str, told: str) -> Any:
+    """An option of `plan`: what is not said is taken from elsewhere."""
+    return typer.Option(name, help=told, show_default=False)
+
+
+_Declared = Annotated[
+    str | None,
+    typer.Argument(metavar="NAME", help="A declared experiment; else say --model, --measure.", show_default=False),
+]
+_Model = Annotated[str | None, _asked("--model", "Name of the Model.")]
+_Measure = Annotated[str | None, _asked("--measure", "As metrics of rollouts: error_rate, ttft_ms, ...")]
+_Effect = Annotated[
+    float | None,
+    _asked(
+        "--effect", "The smallest that matters: a share (-0.1: a tenth less); of rates and scores a difference (0.01)."
+    ),
+]
+_Samples = Annotated[int | None, _asked("--samples", "What can be seen in so many exchanges of the smallest arm?")]
+_Days = Annotated[float | None, _asked("--days", "What can be seen in so many days?")]
+_Base = Annotated[float | None, _asked("--base", "The measure now.  [default: from the model's last week]")]
+_Deviation = Annotated[float | None, _asked("--deviation", "With --base: standard deviation of an exchange.")]
+_Alpha = Annotated[float | None, _asked("--alpha", "Level.  [default: 0.05]")]
+_Power = Annotated[float | None, _asked("--power", "Power.  [default: 0.8]")]
+_Weights = Annotated[list[float] | None, _asked("--weight", "Of each arm, the first one's first.  [default: 1, 1]")]
+_Share = Annotated[float | None, _asked("--share", "Of the traffic, that takes part.  [default: 1]")]
+_Tolerance = Annotated[
+    float | None,
+    _asked("--tolerance", "Plan a guardrail: only what is worse by more than this counts, on one side."),
+]
+_PerDay = Annotated[float | None, _asked("--per-day", "Exchanges of the model a day.  [default: from its last week]")]
 
 
 def register(app: typer.Typer) -> None:
@@ -89,65 +121,21 @@ def list_experiments(control: ToControl, *, as_json: AsJson = False) -> None:
 
 def plan(
     control: ToControl,
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", help="A declared experiment; else say --model, --measure.", show_default=False),
-    ] = None,
+    name: _Declared = None,
     *,
-    model: Annotated[str | None, typer.Option("--model", help="Name of the Model.", show_default=False)] = None,
-    measure: Annotated[
-        str | None,
-        typer.Option("--measure", help="As metrics of rollouts: error_rate, ttft_ms, ...", show_default=False),
-    ] = None,
-    effect: Annotated[
-        float | None,
-        typer.Option(
-            "--effect",
-            help="The smallest that matters: a share (-0.1: a tenth less); of rates and scores a difference (0.01).",
-            show_default=False,
-        ),
-    ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            "--samples", help="What can be seen in so many exchanges of the smallest arm?", show_default=False
-        ),
-    ] = None,
-    days: Annotated[
-        float | None, typer.Option("--days", help="What can be seen in so many days?", show_default=False)
-    ] = None,
-    base: Annotated[
-        float | None,
-        typer.Option("--base", help="The measure now.  [default: from the model's last week]", show_default=False),
-    ] = None,
-    deviation: Annotated[
-        float | None,
-        typer.Option("--deviation", help="With --base: standard deviation of an exchange.", show_default=False),
-    ] = None,
-    alpha: Annotated[float | None, typer.Option("--alpha", help="Level.  [default: 0.05]", show_default=False)] = None,
-    power: Annotated[float | None, typer.Option("--power", help="Power.  [default: 0.8]", show_default=False)] = None,
-    weight: Annotated[
-        list[float] | None,
-        typer.Option("--weight", help="Of each arm, the first one's first.  [default: 1, 1]", show_default=False),
-    ] = None,
-    share: Annotated[
-        float | None,
-        typer.Option("--share", help="Of the traffic, that takes part.  [default: 1]", show_default=False),
-    ] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            "--tolerance",
-            help="Plan a guardrail: only what is worse by more than this counts, on one side.",
-            show_default=False,
-        ),
-    ] = None,
-    per_day: Annotated[
-        float | None,
-        typer.Option(
-            "--per-day", help="Exchanges of the model a day.  [default: from its last week]", show_default=False
-        ),
-    ] = None,
+    model: _Model = None,
+    measure: _Measure = None,
+    effect: _Effect = None,
+    samples: _Samples = None,
+    days: _Days = None,
+    base: _Base = None,
+    deviation: _Deviation = None,
+    alpha: _Alpha = None,
+    power: _Power = None,
+    weight: _Weights = None,
+    share: _Share = None,
+    tolerance: _Tolerance = None,
+    per_day: _PerDay = None,
     as_json: AsJson = False,
 ) -> None:
     """Say how many exchanges and days an experiment takes, or which effect it can show in so many."""
@@ -180,11 +168,7 @@ def plan(
 
 def start(control: ToControl, name: Name, *, message: Message = "", as_json: AsJson = False) -> None:
     """Start an experiment; its design is frozen from here on."""
-    from podium.cli._admin_client import AdminClient  # noqa: PLC0415 - only where used
-
-    with AdminClient(control) as client:
-        seen = client.rollout(name).changed_unix_s
-        _tell_moved(client.move_experiment(name, "start", {"message": message, "seen": seen}), as_json=as_json)
+    _command(control, name, "start", as_json=as_json, message=message)
 
 
 def stop(
@@ -199,12 +183,7 @@ def stop(
     as_json: AsJson = False,
 ) -> None:
     """End an experiment, with a winner or without."""
-    from podium.cli._admin_client import AdminClient  # noqa: PLC0415 - only where used
-
-    with AdminClient(control) as client:
-        seen = client.rollout(name).changed_unix_s
-        query = {"message": message, "seen": seen, "winner": winner}
-        _tell_moved(client.move_experiment(name, "stop", query), as_json=as_json)
+    _command(control, name, "stop", as_json=as_json, message=message, winner=winner)
 
 
 def report(
@@ -228,6 +207,15 @@ def report(
         print_json(found)
     elif html is None:
         _tell(found)
+
+
+def _command(control: ToControl, name: str, command: str, *, as_json: bool, **query: str) -> None:
+    """Only if nobody else moves it meanwhile."""
+    from podium.cli._admin_client import AdminClient  # noqa: PLC0415 - only where used
+
+    with AdminClient(control) as client:
+        seen = client.rollout(name).changed_unix_s
+        _tell_moved(client.move_experiment(name, command, {**query, "seen": seen}), as_json=as_json)
 
 
 def _measure(text: str | None) -> "MetricName | None":
@@ -309,6 +297,7 @@ def _tell_moved(one: "RolloutView", *, as_json: bool) -> None:
 
 def _tell(found: "ExperimentReport") -> None:
     from podium.delivery.experiments import words  # noqa: PLC0415 - only where used
+    from podium.delivery.experiments.history import reduction_text  # noqa: PLC0415
 
     say(printable(f"{found.name}: {found.hypothesis}"))
     say(printable(f"{found.phase}: {found.detail}" if found.detail else found.phase))
@@ -318,6 +307,7 @@ def _tell(found: "ExperimentReport") -> None:
         say(printable(f"! {warning}"))
     for told in found.conclusions:
         say(printable(told))
+    say(printable(found.history.sentence))
     arms = [
         (arm.name, arm.version, arm.exchanges, words.percent(arm.planned), _state(arm.taken_out, arm.complete))
         for arm in found.arms
@@ -336,6 +326,7 @@ def _tell(found: "ExperimentReport") -> None:
             words.value_text(row.measure, row.value),
             words.effect_text(row, row.effect),
             words.bounds_text(row, words.bounds_of(row, found.decided_by)),
+            reduction_text(row),
             words.FINDINGS[row.finding],
         )
         for row in found.effects
@@ -348,6 +339,7 @@ def _tell(found: "ExperimentReport") -> None:
         "arm's",
         "effect",
         f"{found.decided_by} interval",
+        "variance taken out",
         "finding",
     )
     print_table(columns, effects, empty="Nothing was measured yet.", title="Effects")
@@ -366,7 +358,7 @@ def _tell(found: "ExperimentReport") -> None:
     ]
     if segments:
         shown = ("segment", "measure", "arm", "effect", "interval", "finding")
-        print_table(shown, segments, empty="", title="Segments")
+        print_table(shown, segments, empty="", title="Segments (exploratory)")
     if found.segments_note:
         say(printable(found.segments_note))
 

@@ -12,7 +12,10 @@ from podium.control.budget_repair import BudgetRepair
 from podium.control.budget_spending import LedgerSpending
 from podium.control.budget_truth import BudgetTruths, TruthPublisher
 from podium.control.exchanges import Exchanges
-from podium.control.experiments.use import Experiments, ExperimentStore
+from podium.control.experiments.ports import ExperimentStore
+from podium.control.experiments.reports import ExperimentReports, ReportingAnalyst
+from podium.control.experiments.traffic import Traffic
+from podium.control.experiments.use import Experiments
 from podium.control.feedback import FeedbackList, FeedbackShelf, KnownExchanges
 from podium.control.flag_report import Flags
 from podium.control.keys import Keys
@@ -128,53 +131,27 @@ class ControlPlane:
         self.known_exchanges = KnownExchanges(ledger, lambda: self.loader.status)
         self.feedback = FeedbackList(feedback)
         rollouts = Standings(resource_store, changed=self.snapshots.changed)
-        loop = None
+        traffic, shelf = Traffic(ledger, self.clock), rolling_out.shelf if rolling_out is not None else None
+        experiments = rolling_out.experiments if rolling_out is not None else None
+        reports = ExperimentReports(resource_store, traffic, store=experiments, shelf=shelf)
+        analyst: Analyst | None = None
         if rolling_out is not None:
-            loop = RolloutLoop(
-                rollouts,
-                self.clock,
-                analyst=rolling_out.analyst(lambda: self.loader.status.lag_s),
-                gateways=rolling_out.gateways,
-                tick_s=settings.rollout_tick_s,
-                prepare_s=settings.rollout_prepare_s,
-            )
+            analyst = ReportingAnalyst(rolling_out.analyst(lambda: self.loader.status.lag_s), reports)
+        loop = _rollout_loop(rolling_out, rollouts, analyst, self.clock, settings)
         self.rollouts = Rollouts(
             rollouts,
             self.clock,
             verdict=loop.verdict if loop is not None else lambda _: None,
-            shelf=rolling_out.shelf if rolling_out is not None else None,
+            shelf=shelf,
+            keeper=analyst,
         )
-        self.experiments = Experiments(
-            self.rollouts,
-            rollouts,
-            resource_store,
-            ledger,
-            self.clock,
-            store=rolling_out.experiments if rolling_out is not None else None,
-        )
+        self.experiments = Experiments(self.rollouts, rollouts, resource_store, reports, traffic, self.clock)
         self.standings = StandingsUse(key_store, resource_store, ledger, self.clock, gateways=gateways, shared=shared)
         self.flags = Flags(resource_store, self.clock, gateways=gateways)
         spending = LedgerSpending(ledger, self.loader, self.clock)
-        self.repair: BudgetRepair | None = None
-        duties: list[Duty] = [self.snapshots.run]
-        if loop is not None:
-            duties.append(loop.run)
-        if shared is not None and budgeting is not None:
-            self.repair = BudgetRepair(
-                shared.budgets,
-                spending,
-                resource_store,
-                self.clock,
-                told=budgeting.told,
-                period_s=settings.budget_repair_s,
-                patience_s=budgeting.lease_s,
-            )
-            duties.append(self.repair.run)
-        if shared is None and budgeting is not None:
-            truths = BudgetTruths(
-                budgeting.truth, spending, resource_store, self.clock, period_s=settings.budget_truth_s
-            )
-            duties.append(truths.run)
+        budgets = _budget_loop(budgeting, shared, spending, resource_store, self.clock, settings)
+        self.repair = budgets if isinstance(budgets, BudgetRepair) else None
+        duties: list[Duty] = [self.snapshots.run, *(one.run for one in (loop, budgets) if one is not None)]
         self.leader = Leader(
             lease,
             self.clock,
@@ -226,3 +203,46 @@ class ControlPlane:
     def _key_changed(self, key_id: str) -> None:
         self.operators.forget(key_id)
         self.snapshots.changed()
+
+
+def _rollout_loop(
+    parts: RollingOut | None,
+    standings: Standings,
+    analyst: Analyst | None,
+    clock: Clock,
+    settings: ControlSettings,
+) -> RolloutLoop | None:
+    if parts is None or analyst is None:
+        return None
+    return RolloutLoop(
+        standings,
+        clock,
+        analyst=analyst,
+        gateways=parts.gateways,
+        tick_s=settings.rollout_tick_s,
+        prepare_s=settings.rollout_prepare_s,
+    )
+
+
+def _budget_loop(
+    parts: Budgeting | None,
+    shared: SharedStandings | None,
+    spending: LedgerSpending,
+    resources: ResourceStore,
+    clock: Clock,
+    settings: ControlSettings,
+) -> BudgetRepair | BudgetTruths | None:
+    """Mends what gateways share, or tells those that share nothing."""
+    if parts is None:
+        return None
+    if shared is None:
+        return BudgetTruths(parts.truth, spending, resources, clock, period_s=settings.budget_truth_s)
+    return BudgetRepair(
+        shared.budgets,
+        spending,
+        resources,
+        clock,
+        told=parts.told,
+        period_s=settings.budget_repair_s,
+        patience_s=parts.lease_s,
+    )

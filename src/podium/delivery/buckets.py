@@ -1,10 +1,19 @@
 """Which buckets of subjects each arm of a rollout has. Laid out so that growing only adds, and nobody swaps arms."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from podium.core.rollouts import BUCKETS, Arm, ArmShare, Progress, Rollout, Step
 
-__all__ = ["BASELINE", "CANDIDATE", "arms_at", "count_of", "shares_by_weight", "steps_of", "with_weights"]
+__all__ = [
+    "BASELINE",
+    "CANDIDATE",
+    "arms_at",
+    "count_of",
+    "handed_over",
+    "shares_by_weight",
+    "steps_of",
+    "with_weights",
+]
 
 CANDIDATE = "candidate"
 BASELINE = "baseline"
@@ -75,6 +84,19 @@ def shares_by_weight(arms: Sequence[Arm], count: int, now: Sequence[ArmShare] = 
     return _laid_out(_counts({arm.name: arm.weight for arm in arms}, count), versions, now)
 
 
+def handed_over(now: Sequence[ArmShare], names: Collection[str], to: Arm) -> tuple[ArmShare, ...]:
+    """The buckets of these arms are another one's from here on. Nobody else's bucket has another arm."""
+    versions = {share.name: share.version for share in now} | {to.name: to.version}
+    stretches = [
+        (share.first, share.count, to.name if share.name in names else share.name)
+        for share in sorted(now, key=lambda one: one.first)
+    ]
+    return tuple(
+        ArmShare(name=name, version=versions[name], first=first, count=count)
+        for first, count, name in _joined(stretches)
+    )
+
+
 def _counts(weights: Mapping[str, float], total: int) -> dict[str, int]:
     """Whole numbers of that sum, by largest remainder."""
     weight = sum(weights.values())
@@ -116,7 +138,7 @@ def _laid_out(counts: Mapping[str, int], versions: Mapping[str, str], now: Seque
 def _joined(stretches: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
     joined: list[tuple[int, int, str]] = []
     for first, count, name in stretches:
-        if joined and joined[-1][2] == name:
+        if joined and joined[-1][2] == name and sum(joined[-1][:2]) == first:
             joined[-1] = (joined[-1][0], joined[-1][1] + count, name)
         else:
             joined.append((first, count, name))

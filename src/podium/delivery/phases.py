@@ -236,6 +236,7 @@ def next_progress(
     moved = _moved(rollout, now, row, happening, now_unix_s)
     if row.to in ("pending", "preparing"):
         moved = replace(moved, before=before or now.before, salt=salt or now.salt, started_unix_s=now_unix_s)
+        moved = replace(moved, changes=(), ended=())
     reason = now.reason if row.reason is None else str(row.reason)
     waits = reason in WAITS_FOR_APPROVAL
     approves = happening is _H.APPROVED

@@ -8,6 +8,7 @@ from podium.delivery.analysis.evidence import Point
 from podium.delivery.analysis.measures import is_analysed
 from podium.delivery.analysis.observed import ArmSeen, Cell, Observed, observed_of, run_us
 from podium.delivery.analysis.tally import Tally
+from podium.delivery.experiments.segments import Place, SegmentTally, compiled, observed_by_place
 from podium.delivery.experiments.tenants import TenantTally, observed_by_tenant
 
 __all__ = ["MemoryExperimentStore"]
@@ -34,7 +35,7 @@ class MemoryExperimentStore:
                 tally.add(event, run_us(progress))
         return observed_of(tally)
 
-    async def observe_span(self, name: str, progress: Progress, span_us: int) -> Observed:  # noqa: ARG002 - the only one
+    async def observe_whole(self, name: str, progress: Progress) -> Observed:
         """All arms."""
         return await self.observe_even(name, progress, {one.name for one in await self.arms_seen(name, progress)})
 
@@ -71,6 +72,18 @@ class MemoryExperimentStore:
         cells = ((key.tenant, Cell(key.arm, "", key.cluster, tuple(row))) for key, row in tally.cells.items())
         arms = [arm.name for arm in rollout.arms[1:]]
         return {tenant: dict.fromkeys(arms, seen) for tenant, seen in observed_by_tenant(cells).items()}, ""
+
+    async def segments(
+        self, name: str, rollout: Rollout, progress: Progress
+    ) -> tuple[dict[Place, dict[str, Observed]], str]:
+        """Likewise of keys, tags and named segments."""
+        named = rollout.experiment.segments if rollout.experiment is not None else ()
+        tally, span = SegmentTally(TenantTally({}), {}, {name: compiled(named)}, {}), run_us(progress)
+        for event in self._of(name, progress):
+            tally.add(event, span)
+        cells = (((key.kind, key.name), Cell(key.arm, "", key.cluster, tuple(row))) for key, row in tally.cells.items())
+        arms = [arm.name for arm in rollout.arms[1:]]
+        return {place: dict.fromkeys(arms, seen) for place, seen in observed_by_place(cells).items()}, ""
 
     def _of(self, name: str, progress: Progress) -> list[Event]:
         began_ns = progress.started_unix_s * 1e9

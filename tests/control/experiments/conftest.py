@@ -6,6 +6,8 @@ import pytest
 
 from podium.control.documents import parse_documents
 from podium.control.experiments.analyst import ExperimentAnalyst
+from podium.control.experiments.reports import ExperimentReports, ReportingAnalyst
+from podium.control.experiments.traffic import Traffic
 from podium.control.experiments.use import Experiments
 from podium.control.resources import Resources
 from podium.control.rollouts.loop import RolloutLoop
@@ -36,14 +38,16 @@ HOUSE = """
 """
 DESIGN = {"hypothesis": "Short is cheaper.", "primary": "cost_nanousd", "effect": -0.1, "samples": 300}
 ADAPTIVE = {"every_s": 9, "floor": 0.1, "largest_step": 0.25, "minimum_samples": 50}
-ARMS = {"long": "v1", "short": "v2", "odd": "v3"}
+ARMS = {"long": "v1", "short": "v2", "odd": "v3", "even": "v3"}
 
 
 class Gateways:
-    """None that have anything to say."""
+    """They tell what they are told to."""
+
+    tripped = ()
 
     async def trips(self):
-        return ()
+        return self.tripped
 
     async def try_candidate(self, standing, timeout_s):
         return ()
@@ -59,16 +63,18 @@ class World:
         self.ledger = SqlLedger(database, clock)
         self.store = SqlExperimentStore(database)
         self.standings = Standings(self.resource_store)
-        self.rollouts = Rollouts(self.standings, clock)
-        self.experiments = Experiments(
-            self.rollouts, self.standings, self.resource_store, self.ledger, clock, store=self.store
-        )
-        self.lag_s = 0.0
-        self.analyst = ExperimentAnalyst(SqlAnalyst(self.store, self.resource_store, lambda: self.lag_s), self.store)
+        self.lag_s, self.gateways = 0.0, Gateways()
+        traffic = Traffic(self.ledger, clock)
+        reports = ExperimentReports(self.resource_store, traffic, store=self.store, shelf=self.store)
+        sums = SqlAnalyst(self.store, self.resource_store, lambda: self.lag_s)
+        self.analyst = ReportingAnalyst(ExperimentAnalyst(sums, self.store), reports)
+        self.rollouts = Rollouts(self.standings, clock, shelf=self.store, keeper=self.analyst)
+        self.experiments = Experiments(self.rollouts, self.standings, self.resource_store, reports, traffic, clock)
         self.loop = RolloutLoop(
-            self.standings, clock, analyst=self.analyst, gateways=Gateways(), tick_s=0.01, prepare_s=60
+            self.standings, clock, analyst=self.analyst, gateways=self.gateways, tick_s=0.01, prepare_s=60
         )
         self._position = 0
+        self.shares = {}  # that traffic has; empty: as it should
 
     @property
     def now_s(self):
@@ -107,16 +113,17 @@ class World:
         await self.experiments.start("prompts", author="anna")
         await self.happen(Happening.PREPARED)
 
-    async def traffic(self, count, *, costs=None, spoilt="", subjects=400):
+    async def traffic(self, count, *, costs=None, spoilt=(), subjects=400):
         """Exchanges of arms by their present shares, in the second before now; then time passes."""
         self.clock.advance(10)
+        spoilt = (spoilt,) if isinstance(spoilt, str) else spoilt
         standing = await self.standing()
-        shares = shares_of(standing.progress.arms)
+        shares = self.shares or shares_of(standing.progress.arms)
         events = []
         for _ in range(count):
             (arm,) = self.chance.choices(list(shares), list(shares.values()))
             number = self.chance.randrange(subjects)
-            bad = arm == spoilt and self.chance.random() < 0.4
+            bad = arm in spoilt and self.chance.random() < 0.4
             events.append(
                 make_event(
                     started_unix_ns=self.clock.unix_ns() - 10**9 + self.chance.randrange(10**9),

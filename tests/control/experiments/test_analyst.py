@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from podium.delivery.analysis.observed import shares_of
+from podium.delivery.buckets import handed_over
 from podium.delivery.phases import Happening
 
 CHEAPER = {"long": 1e6, "short": 0.8e6, "odd": 1e6}
@@ -69,13 +70,106 @@ async def test_longer_than_a_day_is_not_inconclusive(world):
         assert (await look(world)).phase == "running"
 
 
-async def test_a_guardrail_that_fails_ends_a_fixed_split(world):
-    await world.start(arms=("long", "short", "odd"), metrics=["error_rate"])
+async def test_a_guardrail_that_fails_ends_its_arm_alone_and_the_first_one_has_its_subjects(world):
+    await world.start(arms=("long", "short", "odd"), metrics=["error_rate"], samples=100_000)
+    before = (await world.standing()).progress
     await world.traffic(900, spoilt="odd")
     progress = await look(world)
 
+    assert progress.phase == "running"
+    assert progress.arms == handed_over(before.arms, {"odd"}, (await world.standing()).rollout.arms[0])
+    assert shares_of(progress.arms) == {"long": 6667, "short": 3333}
+    assert (progress.design, progress.salt) == (before.design, before.salt)
+    assert progress.detail.startswith("other shares: odd taken out, error_rate of arm `odd` is ")
+    (end,) = progress.ended
+    assert (end.arm, end.reason, end.measure, end.tolerance) == ("odd", "metric_failed", "error_rate", 0.05)
+    assert end.unix_s == progress.step_unix_s == progress.changes[0].unix_s
+    assert end.lower > 0.05
+    assert progress.changes[0].shares == shares_of(progress.arms)
+
+    await world.traffic(900)
+    assert (await look(world)).arms == progress.arms
+    report = await world.experiments.report("prompts")
+    assert [arm.ended for arm in report.arms] == [None, None, end]
+    assert any(told.startswith("Arm odd ended on ") for told in report.warnings)
+    assert report.design == before.design
+    assert report.design_unchanged
+    assert not report.ratio.mismatch
+    assert report.ratio.expected["long"] / report.ratio.expected["short"] == pytest.approx(3 / 2, rel=0.05)
+    samples = {row.arm: row.samples for row in report.effects if row.role == "primary"}
+    assert samples["short"] > 550  # of both periods
+    assert 150 < samples["odd"] < 350  # until it ended
+
+
+async def test_of_two_arms_a_guardrail_that_fails_ends_the_experiment(world):
+    await world.start(metrics=["error_rate"])
+    await world.traffic(900, spoilt="short")
+    progress = await look(world)
+
     assert (progress.phase, progress.reason) == ("returned", "metric_failed")
-    assert "arm `odd`" in progress.detail
+    assert "arm `short`" in progress.detail
+    assert not progress.ended
+
+
+async def test_arms_end_one_by_one_until_the_last_two_end_together(world):
+    await world.start(arms=("long", "short", "odd"), metrics=["error_rate"], samples=100_000)
+    await world.traffic(900, spoilt="odd")
+    assert (await look(world)).phase == "running"
+    await world.traffic(1500, spoilt="short")
+    progress = await look(world)
+
+    assert (progress.phase, progress.reason) == ("returned", "metric_failed")
+    assert [end.arm for end in progress.ended] == ["odd"]
+
+
+async def test_arms_that_fail_at_once_end_at_once(world):
+    await world.start(arms=("long", "short", "odd", "even"), metrics=["error_rate"], samples=100_000)
+    await world.traffic(1600, spoilt=("odd", "even"))
+    progress = await look(world)
+
+    assert [end.arm for end in progress.ended] == ["even", "odd"]
+    assert shares_of(progress.arms) == {"long": 7500, "short": 2500}
+    assert len(progress.changes) == 1
+
+
+async def test_an_arm_ends_in_a_pause_too_which_goes_on(world):
+    await world.start(arms=("long", "short", "odd"), metrics=["error_rate"], samples=100)
+    await world.traffic(600)
+    assert (await look(world)).reason == "seen_enough"
+    await world.traffic(900, spoilt="odd")
+    progress = await look(world)
+
+    assert (progress.phase, progress.reason) == ("paused", "seen_enough")
+    assert [end.arm for end in progress.ended] == ["odd"]
+    assert (await look(world)) == progress
+
+
+async def test_started_anew_all_its_arms_take_part_again(world):
+    await world.start(arms=("long", "short", "odd"), metrics=["error_rate"])
+    await world.traffic(900, spoilt="odd")
+    assert (await look(world)).ended
+    await world.experiments.stop("prompts", author="anna")
+    await world.experiments.start("prompts", author="anna")
+    await world.happen(Happening.PREPARED)
+    progress = (await world.standing()).progress
+
+    assert (progress.ended, progress.changes) == ((), ())
+    assert set(shares_of(progress.arms)) == {"long", "short", "odd"}
+
+
+async def test_shares_that_subjects_do_not_follow_hold_it_after_a_change_too(world, adaptive):
+    await world.start(samples=100_000, adaptive=adaptive)
+    await world.traffic(400, costs=CHEAPER)
+    assert shares_of((await look(world)).arms) == {"long": 2500, "short": 7500}
+    world.shares = {"long": 1, "short": 1}
+    await world.traffic(1500, costs=CHEAPER)
+    progress = await look(world)
+
+    assert (progress.phase, progress.reason) == ("paused", "mismatch")
+    assert progress.detail.startswith("arms have other shares of the subjects than they were given: long ")
+    report = await world.experiments.report("prompts")
+    assert report.ratio.mismatch
+    assert not report.believable
 
 
 async def test_a_guardrail_that_fails_takes_an_arm_out_of_an_adaptive_one(world, adaptive):

@@ -1,6 +1,10 @@
+import asyncio
+
 import pytest
+from sqlalchemy import text
 
 from podium.control.experiments.views import PlanRequest
+from podium.control.rollouts.ports import Trip
 from podium.core.errors import Conflict, InvalidRequest, NotFound
 from podium.delivery.experiments.design import design_digest
 from podium.delivery.phases import Happening
@@ -191,8 +195,108 @@ async def test_an_adaptive_one_is_reported_with_each_arm_in_its_own_time(world, 
     assert effects["error_rate", "odd"].guardrail_failed
     assert effects["error_rate", "odd"].samples < 350  # until it was taken out
     assert {segment.name for segment in found.segments} == {"gold", "acme", "beta", "free"}
+    assert not found.ratio.mismatch
+    assert {arm.name for arm in found.arms if arm.ended} == {"odd"}
+    expected = found.ratio.expected
     await world.experiments.stop("prompts", author="anna")
-    assert (await world.experiments.report("prompts")).ratio is None
+    assert (await world.experiments.report("prompts")).ratio.expected == expected  # of all periods, to the end
+
+
+async def forget_sums(world):
+    await world.store.forget_sums("prompts", 2**62)
+    assert not await world.store.arms_seen("prompts", (await world.standing()).progress)
+
+
+@pytest.mark.parametrize("end", ["stop", "stop with a winner", "abort", "guardrail", "burst", "changed design"])
+async def test_however_it_ends_its_evidence_is_kept_and_the_report_is_read_without_the_sums(world, end):
+    await world.start(metrics=["error_rate"])
+    await world.traffic(900, costs=CHEAPER, spoilt="short" if end == "guardrail" else ())
+    frozen = (await world.standing()).progress
+    match end:
+        case "stop":
+            await world.experiments.stop("prompts", author="anna", message="no more")
+        case "stop with a winner":
+            await world.experiments.stop("prompts", author="anna", winner="short")
+        case "abort":
+            await world.rollouts.abort("prompts", author="anna")
+        case "burst":
+            trip = Trip(rollout="prompts", salt=frozen.salt, arm="short", gateway="g", detail="dead")
+            world.gateways.tripped = (trip,)
+            await world.loop.return_tripped()
+        case "guardrail":
+            await world.loop.move_on()
+        case "changed design":
+            changed = text("UPDATE resources SET spec = replace(spec, :old, :new)")
+            async with world.store._database.write() as connection:
+                await connection.execute(changed, {"old": '"samples":300', "new": '"samples":3'})
+            world.standings._read_revision = -1
+            await world.loop.move_on()
+    live = await world.experiments.report("prompts")
+    progress = (await world.standing()).progress
+    bundle = await world.rollouts.evidence("prompts", progress.evidence)
+    await forget_sums(world)
+    kept = await world.experiments.report("prompts")
+
+    assert live.ended
+    assert kept == live
+    assert kept.phase == progress.phase
+    assert kept.design == frozen.design == bundle.progress.design
+    assert sum(arm.counts["exchanges"] for arm in bundle.arms) == 900
+    assert {one.name for one in bundle.metrics} >= {"cost_nanousd", "error_rate"}
+    assert bundle.timeline
+    assert bundle.revisions
+
+
+async def test_one_that_was_deleted_is_still_reported(world):
+    await world.start()
+    await world.traffic(200)
+    await world.experiments.stop("prompts", author="anna")
+    found = await world.experiments.report("prompts")
+    await world.resources.delete("Rollout", "prompts", author="anna")
+
+    assert await world.experiments.report("prompts") == found
+    with pytest.raises(NotFound):
+        await world.experiments.report("another")
+
+
+async def test_a_run_is_reported_by_its_own_evidence(world):
+    await world.declare()
+    for _ in range(2):
+        await world.experiments.start("prompts", author="anna")
+        await world.happen(Happening.PREPARED)
+        await world.traffic(100)
+        await world.experiments.stop("prompts", author="anna")
+    await forget_sums(world)
+    notes = await world.rollouts.evidence_of("prompts")
+    found = await world.experiments.report("prompts")
+
+    assert len(notes) == 2
+    assert found.started_unix_s == (await world.standing()).progress.started_unix_s
+    await world.rollouts.start("prompts", author="anna")
+    await world.experiments.stop("prompts", author="anna")  # before anybody had it: nothing was seen
+    assert sum(arm.exchanges for arm in (await world.experiments.report("prompts")).arms) == 0
+
+
+async def test_a_promotion_that_was_undone_is_reported_as_such(world):
+    await world.start()
+    await world.traffic(100)
+    await world.experiments.stop("prompts", author="anna", winner="short")
+    await world.rollouts.undo("prompts", author="anna", message="users complain")
+    await forget_sums(world)
+    found = await world.experiments.report("prompts")
+
+    assert (found.phase, found.reason, sum(arm.exchanges for arm in found.arms)) == ("returned", "undone", 100)
+
+
+async def test_an_operator_ends_it_even_if_its_evidence_takes_for_ever(world, monkeypatch):
+    async def endless(*arguments):
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr("podium.control.rollouts.use._EVIDENCE_S", 0.01)
+    monkeypatch.setattr(world.analyst, "keep", endless)
+    await world.start()
+
+    assert (await world.experiments.stop("prompts", author="anna")).phase == "aborted"
 
 
 async def test_the_list_tells_how_far_each_is(world):

@@ -3,8 +3,12 @@ import random
 import pytest
 from msgspec.structs import replace
 
+from podium.core.experiments import ArmEnd
+from podium.core.rollouts import Metric
 from podium.delivery.analysis.evidence import Point
+from podium.delivery.analysis.observed import Observed
 from podium.delivery.buckets import arms_at
+from podium.delivery.experiments.effects import effect_of
 from podium.delivery.experiments.money import DAYS_A_MONTH
 from podium.delivery.experiments.report import Seen, Segment, report_of
 
@@ -117,6 +121,14 @@ def test_an_arm_that_was_taken_out_is_told(world, reported):
     assert any("Arm b was taken out" in warning for warning in found.warnings)
     assert {row.arm for row in found.effects} == {"b", "c"}  # what was seen until then is shown
 
+    end = ArmEnd(arm="b", unix_s=START_S, reason="metric_failed", detail="it failed", measure="error_rate", lower=0.1)
+    it.progress = replace(it.progress, ended=(end,), phase="aborted", arms=())
+    found = reported(it)
+    assert [arm.ended for arm in found.arms] == [None, end, None]
+    assert [arm.taken_out for arm in found.arms] == [False, True, False]
+    told = "Arm b ended on 2025-10-09 at 08:53:20 UTC, a guardrail failed: it failed."
+    assert f"{told} Only what was seen until then is compared." in found.warnings
+
 
 def test_money_is_told_per_arm_and_what_the_difference_is_worth(cheaper, reported):
     found = reported(cheaper(method="fixed")).money
@@ -175,3 +187,40 @@ def points(names=("long", "short")):
 
 def test_its_course_goes_along(cheaper, reported):
     assert len(reported(cheaper(), timeline=points()).timeline) == 10
+
+
+def test_the_level_is_shared_out_over_the_segments_that_compare_two_arms(cheaper, reported):
+    it = cheaper(metrics=(Metric(name="error_rate"), Metric(name="output_tokens", role="info")))
+    both = dict.fromkeys(("long", "short"), it.observed)
+    lonely_arm = Observed(cells=tuple(cell for cell in it.observed.cells if cell.arm == "long"))
+    alone = dict.fromkeys(("long", "short"), lonely_arm)
+    parts = [Segment("tag", f"region={name}", both) for name in "abc"] + [Segment("key", "k1", alone)]
+    found = reported(it, segments=tuple(parts), segments_note="Some are missing.")
+
+    assert {row.alpha for segment in found.segments for row in segment.effects} == {0.05 / 3}
+    assert [row.measure for row in found.segments[0].effects] == ["cost_nanousd", "error_rate", "output_tokens"]
+    assert all(segment.exploratory for segment in found.segments)
+    assert found.segments_note.startswith("Segments are exploratory")
+    assert "in 3, which share its level" in found.segments_note
+    assert found.segments_note.endswith("Some are missing.")
+    whole, part = (rows[0].sequential for rows in (found.effects, found.segments[0].effects))
+    assert part.upper - part.lower > whole.upper - whole.lower
+    assert found.segments[-1].effects[0].finding == "no_data"
+
+
+def test_a_segment_does_not_fail_a_guardrail_as_easily_as_everybody(world):
+    it = world(metrics=(Metric(name="error_rate", tolerance=0.01, absolute=True),))
+    it.see_costs("long", [1e6] * 400)
+    it.see_costs("short", [1e6] * 320)
+    it.see_costs("short", [1e6] * 30, reason="upstream_error", fault="upstream", status=502)
+    rows = [effect_of(it.rollout, it.observed, "short", "error_rate", looks=looks) for looks in (1, 10**12)]
+
+    assert [row.guardrail_failed for row in rows] == [True, False]
+
+
+def test_without_history_the_report_says_so(cheaper, reported):
+    found = reported(cheaper())
+
+    assert not found.history.used
+    assert found.history.sentence == "No history is used: none was read."
+    assert {row.variance_reduction for row in found.effects} == {None}

@@ -149,6 +149,16 @@ def test_a_failed_arm_goes_and_the_others_share_what_it_had(adaptive):
     assert shares_of(later(it).arms).keys() == {"a", "c"}  # it never comes back
 
 
+def test_where_shares_are_fixed_the_first_arm_has_what_a_failed_one_had(world):
+    it = world(arms=("a", "b", "c"), weights=[1, 1, 2])
+    found = without(it.rollout, it.progress, {"c"})
+
+    assert shares_of(found.arms) == {"a": 7500, "b": 2500}
+    assert moved(it.progress.arms, found.arms) == 5000  # of the failed one, and nobody else
+    assert found.detail == "a 75.0%, b 25.0%"
+    assert {share.version for share in found.arms if share.name == "a"} == {"v-a"}
+
+
 @pytest.mark.parametrize("failed", [set(), {"x"}, {"b", "c"}, {"a"}])
 def test_what_cannot_go_on_without_an_arm_stays_as_it_is(adaptive, failed):
     """None failed; an unknown one; too few are left; the one that all are compared to."""

@@ -1,7 +1,18 @@
 import pytest
 
+from podium.core.experiments import ArmEnd
+from podium.delivery.analysis.compared import MetricResult
 from podium.delivery.experiments.effects import Bounds, EffectRow
-from podium.delivery.experiments.words import bounds_text, concluded, dollars, effect_text, measure_text, value_text
+from podium.delivery.experiments.words import (
+    bounds_text,
+    concluded,
+    dollars,
+    effect_text,
+    ended_text,
+    failure_text,
+    measure_text,
+    value_text,
+)
 
 
 def row(**changes):
@@ -95,3 +106,43 @@ def test_what_is_concluded_names_the_interval_that_counts():
 
 def test_a_measure_without_words_keeps_its_name():
     assert measure_text("call_wait_ms") == "call_wait_ms"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {},
+            "error_rate of arm `odd` is 40% against 10%, +30 points (+12.3 points to no bound), worse by more than 5 points",
+        ),
+        (
+            {"name": "ttft_ms", "scale": "relative", "value": 900.0, "reference": 600.0, "effect": 0.5},
+            "ttft_ms of arm `odd` is 900 ms against 600 ms, +50% (+12.3% to no bound), worse by more than 5%",
+        ),
+    ],
+)
+def test_by_what_an_arm_failed_is_told(changes, told):
+    fields = {
+        "name": "error_rate",
+        "arm": "odd",
+        "role": "guardrail",
+        "decision": "worse",
+        "scale": "absolute",
+        "effect": 0.3,
+        "lower": 0.123,
+        "upper": None,
+        "margin": 0.05,
+        "higher_is_better": False,
+        "reference": 0.1,
+        "value": 0.4,
+        "reference_samples": 300.0,
+        "samples": 300.0,
+        "subjects": 200.0,
+        "alpha": 0.01,
+    }
+    assert failure_text(MetricResult(**(fields | changes))) == told
+
+
+def test_when_an_arm_ended_is_told():
+    end = ArmEnd(arm="odd", unix_s=1_760_000_000.0, reason="burst", detail="g1: dead")
+    assert ended_text(end) == "Arm odd ended on 2025-10-09 at 08:53:20 UTC, gateways took it out: g1: dead."

@@ -4,19 +4,20 @@ import msgspec
 import pytest
 from sqlalchemy import insert, select, text
 
-from podium.core.experiments import Adaptive, Experiment
+from podium.core.experiments import Adaptive, Experiment, NamedSegment
 from podium.core.records import FeedbackRecord
 from podium.core.rollouts import Arm, Progress, Rollout
 from podium.delivery.analysis.observed import Cell
 from podium.delivery.analysis.tally import Tally, span_us
 from podium.delivery.buckets import arms_at
 from podium.delivery.experiments.evening import even_factors, weighed
+from podium.delivery.experiments.segments import MOST_VALUES
 from podium.delivery.experiments.tenants import MOST_TENANTS
 from podium.store.sql.experiment_store import SqlExperimentStore
 from podium.store.sql.ledger import SqlLedger
 from podium.store.sql.rollout_store import SqlRolloutStore
-from podium.store.sql.rollout_tables import rollout_tenants
-from podium.store.sql.tables import resources
+from podium.store.sql.rollout_tables import rollout_segments, rollout_tenants
+from podium.store.sql.tables import api_keys, resources
 from podium.testing.events import make_event
 
 START_S = 1_760_000_000.0
@@ -49,7 +50,7 @@ def load(database):
     async def run(events, opinions=(), **changes):
         spec = msgspec.json.encode(progress(**changes)).decode()
         async with database.write() as connection:
-            await connection.execute(text("DELETE FROM resources WHERE name = 'x'"))
+            await connection.execute(text("DELETE FROM resources WHERE kind = 'Progress' AND name = 'x'"))
             await connection.execute(insert(resources).values(kind="Progress", name="x", spec=spec, revision=1))
         await ledger.load("a/1", next(positions), tuple(events), tuple(opinions))
 
@@ -127,14 +128,14 @@ async def test_an_ended_experiment_is_read_as_before(store, load):
     assert await store.observe("x", ADAPTIVE, ended) == await store.observe("x", ADAPTIVE, running)
 
 
-async def test_one_span_and_pairs_of_arms_are_read_alone(store, load):
+async def test_whole_runs_and_pairs_of_arms_are_read_too(store, load):
     await three_spans(load)
     now = progress(SPANS[-1])
-    span = await store.observe_span("x", now, span_us(SPANS[1]))
+    whole = await store.observe_whole("x", now)
     pair = await store.observe_even("x", now, ("a", "b"))
 
-    counts = {seen.name: seen.exchanges for seen in span.arms if seen.span_us == span_us(SPANS[1])}
-    assert {arm: span.exposures(arm)[0] for arm in "ab"} == counts
+    counts = {arm: sum(seen.exchanges for seen in whole.arms if seen.name == arm) for arm in "ab"}
+    assert {arm: whole.exposures(arm)[0] for arm in "ab"} == counts
     assert pair == await store.observe("x", ADAPTIVE, now)
     assert (await store.observe_even("x", now, ("a", "nobody"))).cells == ()
 
@@ -193,6 +194,97 @@ async def test_rollouts_without_a_design_are_not_counted_by_tenant(load, databas
     await load(exchanges(20), design="")
     async with database.read() as connection:
         assert (await connection.execute(select(rollout_tenants))).all() == []
+        assert (await connection.execute(select(rollout_segments))).all() == []
+
+
+async def declare(database, *segments):
+    design = msgspec.structs.replace(DESIGN, segments=segments)
+    spec = msgspec.json.encode(msgspec.structs.replace(PLAN, experiment=design)).decode()
+    rows = [("Rollout", "x", spec), ("Tenant", "t0", '{"tier": "gold"}'), ("Tenant", "t1", "{}")]
+    async with database.write() as connection:
+        for kind, name, text_of in rows:
+            await connection.execute(insert(resources).values(kind=kind, name=f"{name}", spec=text_of, revision=1))
+        entry = '{"id":"k1","tenant":"t1","name":"n","secrets":[],"tier":"gold"}'
+        key = {"id": "k1", "tenant": "t1", "entry": entry, "created_unix_s": 0.0, "created_by": "ann"}
+        await connection.execute(insert(api_keys).values(**key))
+
+
+async def test_parts_of_the_subjects_add_up_to_the_arms(store, load):
+    events = [
+        msgspec.structs.replace(event, key_id=f"k{number % 3}", tags=f"region=r{number % 2}")
+        for number, event in enumerate(exchanges(300))
+    ]
+    await load(events[:200])
+    await load(events[100:])  # a hundred twice
+    places, note = await store.segments("x", PLAN, progress())
+    whole = await store.observe("x", PLAN, progress())
+
+    assert sorted(places) == [
+        *(("key", f"k{number}") for number in range(3)),
+        ("tag", "region=r0"),
+        ("tag", "region=r1"),
+    ]
+    assert note == ""
+    for kind in ("key", "tag"):
+        for arm in "ab":
+            parts = [seen["b"].sums(arm, "cost_nanousd") for (of, _), seen in places.items() if of == kind]
+            everything = whole.sums(arm, "cost_nanousd")
+            assert sum(part.total_x for part in parts) == everything.total_x
+            assert sum(part.total_y for part in parts) == pytest.approx(everything.total_y)
+    assert places["key", "k1"]["b"].sums("a", "output_tokens").n == 0  # no report shows it
+
+
+async def test_named_segments_go_by_tiers_of_keys_else_of_tenants(store, load, database):
+    await declare(database, NamedSegment(name="gold", tiers=("gold",)), NamedSegment(name="r1", tags=("region=r1",)))
+    callers = [("t0", "k0"), ("t1", "k1"), ("t1", "k2"), ("t2", "k3")]
+    for number, (tenant, key) in enumerate(callers):
+        await load(exchanges(5, seed=number, tenant=tenant, key_id=key, tags=f"region=r{number % 2}"))
+    places, _ = await store.segments("x", PLAN, progress())
+    sizes = {
+        name: sum(cell.totals[0] for cell in seen["b"].cells)
+        for (kind, name), seen in places.items()
+        if kind == "segment"
+    }
+
+    assert sizes == {"gold": 10, "r1": 10}
+
+
+async def test_opinions_are_counted_for_the_parts_too(store, load):
+    liked = msgspec.structs.replace(
+        PLAN, experiment=msgspec.structs.replace(DESIGN, primary="thumbs_up_rate", effect=0.1)
+    )
+    (event,) = exchanges(1, request_id="liked", arm="a", tenant="t0", tags="team=a")
+    said = {"id": b"o" * 16, "given_unix_s": START_S, "tenant": "t0", "key_id": "k", "request_id": "liked"}
+    await load([event], [FeedbackRecord(**said, exchange_id=b"", thumbs=1.0)])
+    places, _ = await store.segments("x", liked, progress())
+
+    assert places["tag", "team=a"]["b"].sums("a", "thumbs_up_rate").total_y == 1
+
+
+async def test_parts_of_adaptive_experiments_are_evened(store, load):
+    await three_spans(load)
+    places, _ = await store.segments("x", ADAPTIVE, progress(SPANS[-1]))
+    pair = await store.observe_even("x", progress(SPANS[-1]), ("a", "b"))
+
+    (key,) = places
+    assert places[key].keys() == {"b"}
+    for arm in "ab":
+        parts, whole = (one.sums(arm, "cost_nanousd") for one in (places[key]["b"], pair))
+        assert parts.total_y == pytest.approx(whole.total_y)
+
+
+async def test_beyond_so_many_keys_the_others_are_counted_together(store, load):
+    await load(
+        [event for number in range(MOST_VALUES + 5) for event in exchanges(1, seed=number, key_id=f"k{number:03}")]
+    )
+    await load(exchanges(3, at_s=9, key_id="late"))
+    await load(exchanges(2, at_s=12, key_id="k000"))
+    places, note = await store.segments("x", PLAN, progress())
+    sizes = {name: sum(cell.totals[0] for cell in seen["b"].cells) for (_, name), seen in places.items()}
+
+    assert len(sizes) == MOST_VALUES + 1
+    assert (sizes["(all others)"], sizes["k000"]) == (5 + 3, 1 + 2)
+    assert f"the first {MOST_VALUES} values" in note
 
 
 async def test_sums_of_an_earlier_run_are_forgotten_with_whom_they_listed(store, load, database):
@@ -202,6 +294,9 @@ async def test_sums_of_an_earlier_run_are_forgotten_with_whom_they_listed(store,
     async with database.read() as connection:
         of = rollout_tenants.c
         left = (await connection.execute(select(of.tenant, of.span_us).distinct())).all()
+        spans = (await connection.execute(select(rollout_segments.c.span_us).distinct())).scalars().all()
+
+    assert spans == [span_us(SPANS[1])]
 
     assert [tuple(row) for row in left] == [("new", span_us(SPANS[1]))]
     await load(exchanges(2, at_s=120, tenant="new"), step_s=SPANS[1], started_unix_s=SPANS[1])

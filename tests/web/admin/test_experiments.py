@@ -26,7 +26,7 @@ ALL = "/admin/v1/experiments"
 @pytest.fixture
 def declared(house):
     asyncio.run(house.plane.resources.apply(parse_documents(HOUSE), author="test"))
-    house.plane.experiments._store = MemoryExperimentStore(house.ledger.events.values)
+    house.plane.experiments._reports.store = MemoryExperimentStore(house.ledger.events.values)
 
 
 @pytest.fixture

@@ -10,16 +10,18 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace as changed
 
+from podium.control.experiments.arms import arms_failed
 from podium.control.experiments.designs import digest_of, is_unchanged
 from podium.control.rollouts.ports import Analyst, Judgement
 from podium.control.rollouts.standing import Standing
 from podium.core.rollouts import Progress, Rollout
 from podium.delivery.analysis.observed import ArmSeen, Observed
-from podium.delivery.analysis.verdict import Verdict
+from podium.delivery.analysis.verdict import Verdict, VerdictReason
 from podium.delivery.buckets import steps_of
 from podium.delivery.experiments.course import End, end_of, samples_of
 from podium.delivery.experiments.design import short
-from podium.delivery.experiments.shares import next_shares, waits_for, without
+from podium.delivery.experiments.ratio import share_check
+from podium.delivery.experiments.shares import next_shares, waits_for
 from podium.delivery.phases import Happening
 
 __all__ = ["ExperimentAnalyst", "Observer"]
@@ -36,7 +38,10 @@ class Observer(Protocol):
     """What was seen of rollouts."""
 
     async def observe(self, name: str, rollout: Rollout, progress: Progress) -> Observed:
-        """In the run that goes on; of an adaptive experiment evened over its shares."""
+        """In the run that goes on; evened over its shares where they change."""
+
+    async def observe_whole(self, name: str, progress: Progress) -> Observed:
+        """All spans of the run as they are; of them the numbers of exchanges may be added up, and nothing else."""
 
     async def arms_seen(self, name: str, progress: Progress) -> tuple[ArmSeen, ...]:
         """Each arm in each span of the run."""
@@ -59,7 +64,9 @@ class ExperimentAnalyst:
         judgement = await self._analyst.judge(_without_end(standing), now_unix_s)
         judgement = changed(judgement, enough=False)
         if judgement.happening is Happening.FAILED:
-            return _with_arms_out(standing, progress, judgement)
+            return arms_failed(standing, judgement)
+        if judgement.happening is None and progress.changes:
+            judgement = await self._with_shares_checked(standing, progress, judgement)
         if judgement.happening is not None or progress.phase != "running":
             return judgement
         observed = await self._observe(standing, progress, now_unix_s)
@@ -69,6 +76,25 @@ class ExperimentAnalyst:
             return changed(judgement, reason=str(end), detail=detail, happening=Happening.STEP_DONE)
         shares = next_shares(standing.rollout, progress, observed, now_unix_s)
         return changed(judgement, shares=shares.arms, shares_detail=shares.detail)
+
+    async def _with_shares_checked(self, standing: Standing, progress: Progress, judgement: Judgement) -> Judgement:
+        """Shares have changed, so the judge of a step cannot tell whether arms got theirs: the whole run does."""
+        analysis = standing.rollout.analysis
+        seen = await self._seen.observe_whole(standing.name, progress)
+        check = share_check(standing.rollout, progress, seen)
+        if judgement.body:
+            verdict = msgspec.json.decode(judgement.body, type=Verdict)
+            judgement = changed(judgement, body=msgspec.json.encode(changed(verdict, shares=check)))
+        if check is None or not check.mismatch or analysis is None or analysis.sample_ratio_mismatch == "go_on":
+            return judgement
+        told = ", ".join(f"{name} {count} of {check.expected[name]:.0f}" for name, count in check.counts.items())
+        return changed(
+            judgement,
+            verdict="inconclusive",
+            reason=str(VerdictReason.SAMPLE_RATIO),
+            detail=f"arms have other shares of the subjects than they were given: {told}",
+            happening=Happening.MISMATCH,
+        )
 
     async def _observe(self, standing: Standing, progress: Progress, now_unix_s: float) -> Observed:
         """What was seen; without its cells when they decide nothing now, for they are many."""
@@ -99,21 +125,6 @@ def _changed_design(standing: Standing, progress: Progress) -> Judgement:
         f" {short(progress.design)}; what was seen answers no question that was asked"
     )
     return Judgement(verdict="error", reason="design_changed", detail=detail, happening=Happening.ABORTED)
-
-
-def _with_arms_out(standing: Standing, progress: Progress, judgement: Judgement) -> Judgement:
-    """Of an adaptive experiment only the arms end whose guardrails failed, as long as two are left."""
-    design = standing.rollout.experiment
-    if design is None or design.adaptive is None or progress.phase != "running" or not judgement.body:
-        return judgement
-    verdict = msgspec.json.decode(judgement.body, type=Verdict)
-    failed = {result.arm for result in verdict.metrics if result.decision == "worse"}
-    shares = without(standing.rollout, progress, failed)
-    if not shares.arms:
-        return judgement
-    names = ", ".join(sorted(failed))
-    detail = f"{names} taken out, {judgement.detail}; {shares.detail}"
-    return changed(judgement, happening=None, shares=shares.arms, shares_detail=detail)
 
 
 def _told(rollout: Rollout, progress: Progress, observed: Observed) -> str:

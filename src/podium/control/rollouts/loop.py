@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import structlog
 
+from podium.control.experiments.arms import arms_tripped
 from podium.control.rollouts.guard import is_active
 from podium.control.rollouts.moves import Asked, check_freeze, moved
 from podium.control.rollouts.ports import Analyst, BadBackend, Judgement, RolloutGateways, Trip
@@ -22,6 +23,7 @@ from podium.core.clock import Clock
 from podium.core.errors import PodiumError, Unavailable
 from podium.core.resources import Progress, Resource
 from podium.delivery.buckets import BASELINE
+from podium.delivery.experiments.course import rearranged
 from podium.delivery.phases import HELD, Happening, Reason, step_of
 
 __all__ = ["RolloutLoop"]
@@ -131,8 +133,13 @@ class RolloutLoop:
 
     async def _prepare(self, standing: Standing) -> None:
         outcome = self._trials.outcome(standing)
-        if outcome is not None:
+        if outcome is None:
+            return
+        if outcome.happening is Happening.PREPARED:
             await self._happen(standing, outcome.happening, outcome.detail)
+        else:
+            judgement = Judgement(verdict="error", reason=str(outcome.happening), detail=outcome.detail)
+            await self._decide(standing, outcome.happening, judgement)
 
     async def _burst(self, standing: Standing, trips: tuple[Trip, ...]) -> None:
         detail = "; ".join(f"{trip.gateway}: {trip.detail}" for trip in trips)
@@ -144,7 +151,11 @@ class RolloutLoop:
                 )
         except (PodiumError, TimeoutError) as error:
             _log.info("a burst is acted on without the analysis", rollout=standing.name, why=str(error))
-        await self._decide(standing, Happening.BURST, judgement)
+        judgement = arms_tripped(standing, judgement, trips)
+        if judgement.ended:
+            await self._share_out(standing, judgement)
+        else:
+            await self._decide(standing, Happening.BURST, judgement)
 
     async def _judge(self, standing: Standing, progress: Progress) -> None:
         now = self._now()
@@ -161,8 +172,8 @@ class RolloutLoop:
             return  # nobody has it yet: the old version is looked at, and there is nothing to decide
         if judgement.bad_backend is not None and await self._take_out(standing, judgement, judgement.bad_backend):
             return
-        if judgement.shares and progress.phase == "running" and judgement.happening is None:
-            await self._share_out(standing, progress, judgement)
+        if judgement.ended or (judgement.shares and progress.phase == "running" and judgement.happening is None):
+            await self._share_out(standing, judgement)
             return
         happening = self._weighed(standing, progress, judgement, now)
         if happening is None and progress.phase == "paused" and progress.reason in HELD:
@@ -209,17 +220,18 @@ class RolloutLoop:
         await self._write(standing, Move(told, f"rollout {standing.name}: {detail}", (changed,)))
         return True
 
-    async def _share_out(self, standing: Standing, progress: Progress, judgement: Judgement) -> None:
+    async def _share_out(self, standing: Standing, judgement: Judgement) -> None:
         """Give arms other shares. What is counted from here on is counted anew, as at a step."""
-        now = self._now()
-        if judgement.verdict != "failed":  # an arm that failed is taken out at any time
+        now, progress = self._now(), standing.progress
+        assert progress is not None, "it runs"
+        if not judgement.ended:  # an arm that failed is taken out at any time
             check_freeze(standing, now)
-        at = standing.after(now)
-        evidence = await self._analyst.keep(standing, judgement, "shares_changed", now)
         detail = f"other shares: {judgement.shares_detail}"[:_MAX_DETAIL]
-        told = msgspec.structs.replace(
-            progress, arms=judgement.shares, step_unix_s=at, changed_unix_s=at, detail=detail, evidence=evidence
-        )
+        told = rearranged(progress, judgement.shares, standing.after(now), judgement.ended)
+        judgement = msgspec.structs.replace(judgement, after=told)
+        happening = "arm_ended" if judgement.ended else "shares_changed"
+        evidence = await self._analyst.keep(standing, judgement, happening, now)
+        told = msgspec.structs.replace(told, detail=detail, evidence=evidence)
         await self._write(standing, Move(told, f"rollout {standing.name}: {detail}"))
 
     async def _decide(self, standing: Standing, happening: Happening, judgement: Judgement) -> None:
@@ -228,6 +240,7 @@ class RolloutLoop:
         move = moved(standing, happening, Asked(LOOP_AUTHOR, now, judgement.detail))
         if move is None:
             return
+        judgement = msgspec.structs.replace(judgement, after=move.progress)
         evidence = await self._analyst.keep(standing, judgement, str(happening), now)
         progress = msgspec.structs.replace(move.progress, evidence=evidence)
         await self._write(standing, Move(progress, move.message, move.puts))
@@ -265,8 +278,12 @@ def _phase(standing: Standing) -> str:
 
 
 def _trips_of(standing: Standing, trips: tuple[Trip, ...]) -> tuple[Trip, ...]:
-    salt = "" if standing.progress is None else standing.progress.salt
-    return tuple(trip for trip in trips if (trip.rollout, trip.salt) == (standing.name, salt))
+    """Those of arms that it has now: a gateway may tell of one that is out already."""
+    progress = standing.progress
+    if progress is None:
+        return ()
+    arms = {(standing.name, progress.salt, share.name) for share in progress.arms}
+    return tuple(trip for trip in trips if (trip.rollout, trip.salt, trip.arm) in arms)
 
 
 def _name(provider: str, model: str) -> str:

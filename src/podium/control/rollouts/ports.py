@@ -5,7 +5,8 @@ from typing import Protocol
 import msgspec
 
 from podium.control.rollouts.standing import Standing
-from podium.core.rollouts import ArmShare
+from podium.core.experiments import ArmEnd
+from podium.core.rollouts import ArmShare, Progress
 from podium.delivery.analysis.evidence import Bundle
 from podium.delivery.phases import Happening
 
@@ -32,6 +33,9 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes = b""  # the evidence as JSON
     shares: tuple[ArmShare, ...] = ()  # of an A/B test whose shares follow what is seen: other ones; empty: they stay
     shares_detail: str = ""
+    ended: tuple[ArmEnd, ...] = ()  # of an experiment: arms that `shares` has no more
+    after: Progress | None = None  # where the rollout stands once this is acted on; None: nothing is
+    report: bytes = b""  # of an experiment, as it stands then: JSON; empty: none was made
 
 
 class Analyst(Protocol):
@@ -55,12 +59,13 @@ class EvidenceShelf(Protocol):
 
 
 class Trip(msgspec.Struct, frozen=True, kw_only=True):
-    """A gateway has taken a candidate out by itself, because it failed many times in a row."""
+    """A gateway has taken an arm out by itself, because it failed many times in a row."""
 
     rollout: str
     salt: str  # of the run that it belongs to
     gateway: str
     detail: str
+    arm: str = "candidate"
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):

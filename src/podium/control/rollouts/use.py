@@ -5,30 +5,42 @@ refused and told what happened; it is never tried again on what nobody has looke
 matter.
 """
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+
+import msgspec
+import structlog
 
 from podium.control.authors import check_author
 from podium.control.ports import Revision
 from podium.control.rollouts.moves import Asked, moved
-from podium.control.rollouts.ports import EvidenceShelf
-from podium.control.rollouts.standing import Standing, Standings
+from podium.control.rollouts.ports import Analyst, EvidenceShelf, Judgement
+from podium.control.rollouts.standing import Move, Standing, Standings
 from podium.control.rollouts.views import EvidenceNote, RolloutView, VerdictView, view_of
 from podium.core.clock import Clock
 from podium.core.errors import Conflict, InvalidRequest, NotFound
 from podium.core.ids import random_token
-from podium.core.rollouts import Progress
+from podium.core.rollouts import ACTIVE_PHASES, Progress
 from podium.delivery.analysis.evidence import Bundle
 from podium.delivery.phases import Happening
 
 __all__ = ["Rollouts"]
 
+_log = structlog.get_logger("podium.control.rollouts")
+
 _RETRIES = 10
 _MAX_MESSAGE = 1000
 _SALT_LENGTH = 16
+_EVIDENCE_S = 10.0
 
 
 class Rollouts:
-    """The use cases. `verdict`: what the loop of this process saw last of a rollout."""
+    """The use cases.
+
+    `verdict`: what the loop of this process saw last of a rollout. `keeper`: keeps what experiments had shown when an
+    operator ends them.
+    """
 
     def __init__(
         self,
@@ -37,11 +49,13 @@ class Rollouts:
         *,
         verdict: Callable[[str], VerdictView | None] = lambda _: None,
         shelf: EvidenceShelf | None = None,
+        keeper: Analyst | None = None,
     ) -> None:
         self._standings = standings
         self._clock = clock
         self._verdict = verdict
         self._shelf = shelf
+        self._keeper = keeper
 
     async def all(self) -> tuple[RolloutView, ...]:
         """Every declared rollout, by name."""
@@ -122,10 +136,27 @@ class Rollouts:
             move = moved(standing, happening, asked, salt=salt, arm=arm)
             if move is None:
                 return self._view(standing)
+            move = await self._with_evidence(standing, move, str(happening), asked.now_unix_s)
             revision = await self._standings.write(standing, move, author=author)
             if revision is not None:
                 return view_of(_after(standing, move.progress, revision))
         raise Conflict("others change resources all the time; the command found no moment", hint="try again")
+
+    async def _with_evidence(self, standing: Standing, move: Move, happening: str, now_unix_s: float) -> Move:
+        """What ends an experiment keeps what it had shown, whoever ends it. It ends also when that takes too long."""
+        ends = move.progress.phase not in ("pending", *ACTIVE_PHASES)
+        serves = standing.progress is not None and bool(standing.progress.arms)
+        if self._keeper is None or standing.rollout.experiment is None or not (ends and serves):
+            return move
+        told = move.progress
+        judgement = Judgement(verdict="inconclusive", reason=told.reason, detail=told.detail, after=told)
+        try:
+            async with asyncio.timeout(_EVIDENCE_S):
+                evidence = await self._keeper.keep(standing, judgement, happening, now_unix_s)
+        except TimeoutError:
+            _log.warning("an experiment ends without its evidence", experiment=standing.name)
+            return move
+        return replace(move, progress=msgspec.structs.replace(told, evidence=evidence))
 
     async def _passed(self, standing: Standing, happening: Happening) -> Conflict:
         """Says what moved the rollout, who did it and where it is now."""

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -61,6 +62,9 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
     metrics: tuple[MetricResult, ...] = ()  # every measure, with intervals that end on both sides
     timeline: tuple[Point, ...] = ()
     revisions: tuple[RevisionNote, ...] = ()
+    # podium.delivery.experiments.report.ExperimentReport, as the experiment stood by this. Open, so that the rest of a
+    # bundle is read also when a later Podium reports otherwise.
+    experiment: dict[str, Any] | None = None
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode

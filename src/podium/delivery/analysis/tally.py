@@ -24,6 +24,7 @@ from podium.delivery.analysis.measures import INDEX, MEASURES, answered_elsewher
 __all__ = [
     "CLUSTERS",
     "COUNTS",
+    "SETTLING_US",
     "WIDTH",
     "ArmKey",
     "ArmTotals",
@@ -45,7 +46,7 @@ _TIMED: Final = (INDEX["ttft_ms"], INDEX["duration_ms"])
 _STEPS_A_DECADE = 20  # of histograms: each bucket is 12% wide
 _HIGHEST_BUCKET = 8 * _STEPS_A_DECADE  # a day and more
 _MINUTE_NS = 60 * 10**9
-_SETTLING_US = 2_000_000
+SETTLING_US: Final = 2_000_000  # that gateways need to hear of a step
 
 # Of an arm; what they are is said in `Tally.add`.
 COUNTS: Final = ("exchanges", "callers_faults", "callers_gone", "uncalled", "retried", "hedged", "fallen_back")
@@ -206,7 +207,7 @@ def span_of(started_unix_ns: int, spans: Sequence[int]) -> int | None:
     """Which of the spans (rising) an exchange belongs to; None when it began before all of them."""
     started_us = started_unix_ns // 1000
     position = bisect_right(spans, started_us)
-    if position > 1 and started_us < spans[position - 1] + _SETTLING_US:
+    if position > 1 and started_us < spans[position - 1] + SETTLING_US:
         position -= 1
     return spans[position - 1] if position else None
 

@@ -1,12 +1,16 @@
 """How far an experiment has come: its samples, its arms, and whether it is at its end."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
-from podium.core.rollouts import Progress, Rollout
+from msgspec.structs import replace
+
+from podium.core.experiments import ArmEnd, SharesChange
+from podium.core.rollouts import ArmShare, Progress, Rollout
 from podium.delivery.analysis.observed import Observed, run_us, shares_of
 from podium.delivery.experiments.effects import decided
 
-__all__ = ["End", "arms_in", "end_of", "is_complete", "samples_of"]
+__all__ = ["End", "arms_in", "end_of", "is_complete", "rearranged", "samples_of", "shares_move"]
 
 
 class End(StrEnum):
@@ -15,6 +19,26 @@ class End(StrEnum):
     SAMPLES = "samples"  # the planned ones
     DECIDED = "decided"  # and the design says that it stops then
     TIME_IS_UP = "time_is_up"
+
+
+def shares_move(rollout: Rollout, progress: Progress) -> bool:
+    """Whether arms have other shares at some times than at others: what is seen of them is evened then."""
+    design = rollout.experiment
+    return design is not None and (design.adaptive is not None or bool(progress.changes))
+
+
+def rearranged(
+    progress: Progress, arms: tuple[ArmShare, ...], at_unix_s: float, ended: Iterable[ArmEnd] = ()
+) -> Progress:
+    """With other shares from this time on, and what `ended` by that. What is counted from here on is counted anew."""
+    return replace(
+        progress,
+        arms=arms,
+        step_unix_s=at_unix_s,
+        changed_unix_s=at_unix_s,
+        changes=(*progress.changes, SharesChange(unix_s=at_unix_s, shares=shares_of(arms))),
+        ended=(*progress.ended, *(replace(one, unix_s=at_unix_s) for one in ended)),
+    )
 
 
 def samples_of(progress: Progress, observed: Observed) -> dict[str, int]:
@@ -32,6 +56,7 @@ def arms_in(rollout: Rollout, progress: Progress, observed: Observed) -> tuple[s
     if not names:
         last = max((one.span_us for one in observed.arms if one.span_us >= run_us(progress)), default=0)
         names = {one.name for one in observed.arms if one.span_us == last}
+    names -= {one.arm for one in progress.ended}
     return tuple(arm.name for arm in rollout.arms if arm.name in names)
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from podium.core.experiments import Experiment, Method
+from podium.core.experiments import ArmEnd, Experiment, Method
 from podium.core.measures import MetricName
 from podium.core.rollouts import ACTIVE_PHASES, Metric, Progress, Rollout
 from podium.delivery.analysis.evidence import Point
@@ -15,14 +15,15 @@ from podium.delivery.analysis.observed import Observed, shares_of
 from podium.delivery.buckets import arms_at
 from podium.delivery.experiments.course import arms_in, is_complete, samples_of
 from podium.delivery.experiments.design import short
-from podium.delivery.experiments.effects import MEASURED, EffectRow, effect_of
+from podium.delivery.experiments.effects import MEASURED, EffectRow, declared_measures, effect_of
+from podium.delivery.experiments.history import HistoryReport, history_of
 from podium.delivery.experiments.money import Money, money_of
-from podium.delivery.experiments.words import concluded
+from podium.delivery.experiments.segments import SegmentKind
+from podium.delivery.experiments.words import concluded, ended_text
 from podium.delivery.statistics.sample_ratio import ALPHA, sample_ratio
 
 __all__ = ["ArmReport", "ExperimentReport", "Ratio", "Seen", "Segment", "SegmentReport", "report_of"]
 
-SegmentKind = Literal["tenant", "tier"]
 _FEWEST_ARMS = 2
 
 
@@ -45,8 +46,8 @@ class Seen:
     design_now: str  # digest of the design as it is declared now
     now_unix_s: float
     observed: Mapping[str, Observed]  # by arm, what it is compared by; evened where shares changed
-    ratio: Observed  # in which shares were as they are now
-    ratio_shares: Mapping[str, int]  # buckets then; empty: unknown
+    ratio: Observed  # all spans of the run, as they are
+    ratio_shares: Mapping[str, float]  # exchanges that each arm should have had in these; empty: unknown
     timeline: tuple[Point, ...] = ()
     answers_per_day: float | None = None  # of the model, now
     segments: tuple[Segment, ...] = ()
@@ -62,8 +63,9 @@ class ArmReport(msgspec.Struct, frozen=True, kw_only=True):
     exchanges: Annotated[int, Meta(description="All of them, however they ended.")]
     planned: Annotated[float, Meta(description="Share of the subjects that take part, as designed.")]
     share: Annotated[float | None, Meta(description="Its share now; null: the experiment has ended.")]
-    taken_out: Annotated[bool, Meta(description="A guardrail failed: it gets nothing any more.")]
+    taken_out: Annotated[bool, Meta(description="It ended before the others: it gets nothing any more.")]
     complete: Annotated[bool, Meta(description="It has its planned sample.")]
+    ended: Annotated[ArmEnd | None, Meta(description="When it was taken out, by what; null: it was not.")] = None
 
 
 class Ratio(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,11 +80,16 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SegmentReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The primary measure and the guardrails in a part of the subjects."""
+    """The primary measure, and what the analysis watches, in a part of the subjects.
+
+    Exploratory: a part that stands out is a question for the next experiment. Each measure's level is shared out over
+    all parts that are compared.
+    """
 
     kind: SegmentKind
-    name: str
+    name: Annotated[str, Meta(description="Of a tag `name=value`.")]
     effects: tuple[EffectRow, ...]
+    exploratory: Annotated[bool, Meta(description="Always true.")] = True
 
 
 class ExperimentReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +121,8 @@ class ExperimentReport(msgspec.Struct, frozen=True, kw_only=True):
         tuple[EffectRow, ...],
         Meta(description="The primary measure first. Others are each at the level by themselves: of many, some err."),
     ]
-    ratio: Annotated[Ratio | None, Meta(description="null: shares have changed, and the last ones are not known.")]
+    history: Annotated[HistoryReport, Meta(description="What subjects did before the start.")]
+    ratio: Annotated[Ratio | None, Meta(description="null: shares have changed, and not all of them are known.")]
     money: Money
     segments: tuple[SegmentReport, ...]
     segments_note: str
@@ -135,6 +143,7 @@ def report_of(seen: Seen) -> ExperimentReport:
     arms = tuple(_arms(seen, whole, ended=ended))
     effects = tuple(_effects(seen.rollout, seen.observed, MEASURED, by))
     mismatch = ratio is not None and ratio.mismatch
+    looks = _looks(seen)
     return ExperimentReport(
         name=seen.name,
         model=rollout.model,
@@ -157,10 +166,11 @@ def report_of(seen: Seen) -> ExperimentReport:
         until_unix_s=progress.changed_unix_s if ended else seen.now_unix_s,
         arms=arms,
         effects=effects,
+        history=history_of(rollout, progress, whole.past, effects),
         ratio=ratio,
         money=money_of(rollout, seen.observed, seen.answers_per_day, by),
-        segments=tuple(_segments(seen, design, by)),
-        segments_note=seen.segments_note,
+        segments=tuple(_segments(seen, by, looks)),
+        segments_note=_segments_note(seen, looks),
         timeline=seen.timeline,
     )
 
@@ -172,7 +182,7 @@ def _arms(seen: Seen, whole: Observed, *, ended: bool) -> Iterator[ArmReport]:
     planned = shares_of(arms_at(rollout, 0, progress.before))
     now, everything = shares_of(progress.arms), sum(shares_of(progress.arms).values())
     counts = samples_of(progress, whole)
-    taking_part = arms_in(rollout, progress, whole)
+    taking_part, ends = arms_in(rollout, progress, whole), {end.arm: end for end in progress.ended}
     for arm in rollout.arms:
         exchanges = counts.get(arm.name, 0)
         yield ArmReport(
@@ -183,29 +193,46 @@ def _arms(seen: Seen, whole: Observed, *, ended: bool) -> Iterator[ArmReport]:
             share=None if ended or not everything else now.get(arm.name, 0) / everything,
             taken_out=bool(exchanges) and arm.name not in taking_part,
             complete=exchanges >= design.samples,
+            ended=ends.get(arm.name),
         )
 
 
 def _effects(
-    rollout: Rollout, observed: Mapping[str, Observed], names: tuple[MetricName, ...], by: Method
+    rollout: Rollout, observed: Mapping[str, Observed], names: tuple[MetricName, ...], by: Method, looks: int = 1
 ) -> Iterator[EffectRow]:
     """The primary measure first, then guardrails, then the rest; each of all arms."""
-    found = [
-        row
+    rows = (
+        effect_of(rollout, observed[arm.name], arm.name, name, by=by, looks=looks)
         for name in names
         for arm in rollout.arms[1:]
-        if arm.name in observed and (row := effect_of(rollout, observed[arm.name], arm.name, name, by=by)) is not None
-    ]
+        if arm.name in observed
+    )
+    found = [row for row in rows if row is not None]
     order = {"primary": 0, "guardrail": 1, "goal": 2, "info": 3}
     yield from sorted(found, key=lambda row: order[row.role])
 
 
-def _segments(seen: Seen, design: Experiment, by: Method) -> Iterator[SegmentReport]:
-    names = tuple(dict.fromkeys([design.primary, *(metric.name for metric in _guardrails(seen.rollout))]))
+def _looks(seen: Seen) -> int:
+    """How many parts of the subjects have exchanges in two arms at least."""
+    arms = [{cell.arm for one in segment.observed.values() for cell in one.cells} for segment in seen.segments]
+    return sum(len(names) >= _FEWEST_ARMS for names in arms)
+
+
+def _segments(seen: Seen, by: Method, looks: int) -> Iterator[SegmentReport]:
+    names = declared_measures(seen.rollout)
     for segment in seen.segments:
-        effects = tuple(_effects(seen.rollout, segment.observed, names, by))
+        effects = tuple(_effects(seen.rollout, segment.observed, names, by, max(1, looks)))
         if effects:
             yield SegmentReport(kind=segment.kind, name=segment.name, effects=effects)
+
+
+def _segments_note(seen: Seen, looks: int) -> str:
+    if not looks:
+        return seen.segments_note
+    return (
+        f"Segments are exploratory: one that stands out is a question for the next experiment. Each measure is"
+        f" looked at in {looks:,}, which share its level (Bonferroni). {seen.segments_note}"
+    ).strip()
 
 
 def _guardrails(rollout: Rollout) -> Iterator[Metric]:
@@ -262,6 +289,7 @@ def _warnings(
         )
     for arm in arms:
         if arm.taken_out:
-            yield f"Arm {arm.name} was taken out: a guardrail failed. Only what was seen until then is compared."
+            why = f"Arm {arm.name} was taken out: a guardrail failed." if arm.ended is None else ended_text(arm.ended)
+            yield f"{why} Only what was seen until then is compared."
     if seen.progress.phase in ("returned", "failed"):
         yield f"It ended by itself: {seen.progress.reason}. {seen.progress.detail}".strip()

@@ -1,10 +1,10 @@
-"""Shares of an adaptive experiment: what becomes of them now, and why they stay as they are.
+"""Shares of an experiment: what becomes of them now, and why they stay as they are.
 
 Shares move at a bounded pace: after some time, with new exchanges, by a bounded step. An arm whose guardrail failed is
-taken out at once, and never comes back.
+taken out at once, and never comes back; where shares are fixed, the first arm has its subjects from then on.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 
 import msgspec
@@ -13,7 +13,7 @@ from podium.core.rollouts import ArmShare, Progress, Rollout
 from podium.delivery.analysis.compared import RATES, direction_of
 from podium.delivery.analysis.observed import Observed, run_us, shares_of
 from podium.delivery.analysis.tally import span_us
-from podium.delivery.buckets import with_weights
+from podium.delivery.buckets import handed_over, with_weights
 from podium.delivery.experiments.effects import metric_of
 from podium.delivery.statistics.rates import independent
 from podium.delivery.statistics.sums import Sums
@@ -55,7 +55,7 @@ def next_shares(rollout: Rollout, progress: Progress, observed: Observed, now_un
     design = rollout.experiment
     assert design is not None, "only experiments are adaptive"
     assert design.adaptive is not None
-    now = _current(progress)
+    now = _parts(progress.arms)
     metric = metric_of(design)
     beliefs = [_belief(observed.sums(name, design.primary), rate=design.primary in RATES) for name in now]
     if None in beliefs:
@@ -71,13 +71,19 @@ def next_shares(rollout: Rollout, progress: Progress, observed: Observed, now_un
 
 
 def without(rollout: Rollout, progress: Progress, failed: Collection[str]) -> Shares:
-    """The others share what the failed arms had. No arms: there would be nothing left to compare, or none failed."""
-    left = {name: share for name, share in _current(progress).items() if name not in failed}
-    if len(left) < 2 or len(left) == len(_current(progress)) or rollout.arms[0].name not in left:  # noqa: PLR2004
+    """The shares without the failed arms. Adaptive, the others share what these had; else the first arm has it all.
+
+    No arms: there would be nothing left to compare, or none failed.
+    """
+    left = {name: share for name, share in _parts(progress.arms).items() if name not in failed}
+    if len(left) < 2 or len(left) == len(_parts(progress.arms)) or rollout.arms[0].name not in left:  # noqa: PLR2004
         return Shares(reason=SharesReason.ARM_OUT)
-    whole = sum(left.values())
-    weights = {name: share / whole for name, share in left.items()}
-    return Shares(reason=SharesReason.ARM_OUT, arms=with_weights(rollout, progress, weights), detail=_told(weights))
+    design = rollout.experiment
+    if design is not None and design.adaptive is not None:
+        arms = with_weights(rollout, progress, left)
+    else:
+        arms = handed_over(progress.arms, failed, rollout.arms[0])
+    return Shares(reason=SharesReason.ARM_OUT, arms=arms, detail=_told(_parts(arms)))
 
 
 def waits_for(rollout: Rollout, progress: Progress, observed: Observed, now_unix_s: float) -> SharesReason | None:
@@ -88,7 +94,7 @@ def waits_for(rollout: Rollout, progress: Progress, observed: Observed, now_unix
     if now_unix_s < progress.step_unix_s + adaptive.every_s:
         return SharesReason.TOO_EARLY
     mine = [one for one in observed.arms if one.span_us >= run_us(progress)]
-    counts = {name: sum(one.exchanges for one in mine if one.name == name) for name in _current(progress)}
+    counts = {name: sum(one.exchanges for one in mine if one.name == name) for name in _parts(progress.arms)}
     if min(counts.values(), default=0) < adaptive.minimum_samples:
         return SharesReason.TOO_FEW_SAMPLES
     if len({one.span_us for one in mine}) >= MOST_SPANS:
@@ -99,8 +105,8 @@ def waits_for(rollout: Rollout, progress: Progress, observed: Observed, now_unix
     return None
 
 
-def _current(progress: Progress) -> dict[str, float]:
-    counts = shares_of(progress.arms)
+def _parts(arms: Iterable[ArmShare]) -> dict[str, float]:
+    counts = shares_of(arms)
     whole = sum(counts.values())
     return {name: count / whole for name, count in counts.items()}
 

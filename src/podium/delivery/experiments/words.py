@@ -1,10 +1,10 @@
 """Measures, effects and values as people read them."""
 
-from collections.abc import Callable
+from datetime import UTC, datetime
 from math import floor, log10
 
-from podium.core.experiments import Method
-from podium.delivery.analysis.compared import RATES
+from podium.core.experiments import ArmEnd, Method
+from podium.delivery.analysis.compared import RATES, MetricResult
 from podium.delivery.experiments.effects import Bounds, EffectRow, Finding
 
 __all__ = [
@@ -14,6 +14,8 @@ __all__ = [
     "concluded",
     "dollars",
     "effect_text",
+    "ended_text",
+    "failure_text",
     "measure_text",
     "percent",
     "value_text",
@@ -85,13 +87,15 @@ def value_text(measure: str, value: float | None) -> str:
 
 def effect_text(row: EffectRow, value: float | None) -> str:
     """`+12.5%`, `-0.31 points`, `+0.02`; nothing for None."""
-    if value is None:
-        return ""
-    if row.scale == "relative":
+    return "" if value is None else _apart(row.measure, row.scale, value)
+
+
+def _apart(measure: str, scale: str, value: float) -> str:
+    if scale == "relative":
         return f"{_signed(value * 100)}%"
-    if row.measure in RATES:
+    if measure in RATES:
         return f"{_signed(value * 100)} points"
-    if row.measure == "cost_nanousd":
+    if measure == "cost_nanousd":
         return f"{'' if value < 0 else '+'}{dollars(value * _NANO)}"
     return _signed(value)
 
@@ -109,12 +113,12 @@ def bounds_of(row: EffectRow, by: Method) -> Bounds | None:
 
 def bounds_text(row: EffectRow, bounds: Bounds | None) -> str:
     """`-12% to +3%`."""
-    if bounds is None:
-        return ""
-    text: Callable[[float | None], str] = lambda value: effect_text(row, value)  # noqa: E731
-    lower = text(bounds.lower) if bounds.lower is not None else "no bound"
-    upper = text(bounds.upper) if bounds.upper is not None else "no bound"
-    return f"{lower} to {upper}"
+    return "" if bounds is None else _between(row.measure, row.scale, bounds.lower, bounds.upper)
+
+
+def _between(measure: str, scale: str, lower: float | None, upper: float | None) -> str:
+    ends = ("no bound" if end is None else _apart(measure, scale, end) for end in (lower, upper))
+    return " to ".join(ends)
 
 
 def concluded(row: EffectRow, reference: str, by: Method) -> str:
@@ -135,3 +139,20 @@ def concluded(row: EffectRow, reference: str, by: Method) -> str:
         "no_difference_seen": "That may be chance",
     }[row.finding]
     return f"{seen} ({between}, confidence {sure}). {sentence}."
+
+
+def failure_text(result: MetricResult) -> str:
+    """By what, and by which interval, an arm failed."""
+    name, scale = result.name, result.scale
+    seen = f"{value_text(name, result.value)} against {value_text(name, result.reference)}"
+    between = _between(name, scale, result.lower, result.upper)
+    apart = "" if result.effect is None else f", {_apart(name, scale, result.effect)}"
+    margin = _apart(name, scale, result.margin).lstrip("+")
+    return f"{name} of arm `{result.arm}` is {seen}{apart} ({between}), worse by more than {margin}"
+
+
+def ended_text(end: ArmEnd) -> str:
+    """When an arm ended, and why."""
+    when = datetime.fromtimestamp(end.unix_s, UTC)
+    by = "gateways took it out" if end.reason == "burst" else "a guardrail failed"
+    return f"Arm {end.arm} ended on {when:%Y-%m-%d at %H:%M:%S} UTC, {by}: {end.detail}."

@@ -1,18 +1,22 @@
 """What experiments read: sums of runs whose shares changed, evened over these; recent exchanges of a model."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Double, Select, Table, Text, and_, delete, func, literal, select, union_all
+from sqlalchemy import BigInteger, Column, Double, Select, Table, Text, and_, func, literal, select, union_all
 
 from podium.core.event import Event
 from podium.core.rollouts import Progress, Rollout
 from podium.delivery.analysis.observed import ArmSeen, Cell, Observed, run_us, shares_of
 from podium.delivery.analysis.tally import COUNTS
+from podium.delivery.experiments.course import shares_move
+from podium.delivery.experiments.effects import declared_measures
 from podium.delivery.experiments.evening import Factors, even_factors
+from podium.delivery.experiments.segments import ALL_OTHERS, SEGMENTS_NOTE, Place, observed_by_place
 from podium.delivery.experiments.tenants import MOST_TENANTS, OTHERS, observed_by_tenant
+from podium.store.sql.rollout_segments import forget_segments
 from podium.store.sql.rollout_store import SqlRolloutStore
-from podium.store.sql.rollout_tables import SUM_COLUMNS, rollout_arms, rollout_cells, rollout_tenants
+from podium.store.sql.rollout_tables import SUM_COLUMNS, rollout_arms, rollout_cells, rollout_segments, rollout_tenants
 from podium.store.sql.rows import event_of
 from podium.store.sql.tables import exchanges
 
@@ -24,11 +28,11 @@ _MOST_RECENT = 20_000  # of the model's: some ten thousand say what a level and 
 
 
 class SqlExperimentStore(SqlRolloutStore):
-    """As its base; what is observed of adaptive experiments is evened."""
+    """As its base; what is observed of experiments whose shares change is evened."""
 
     async def observe(self, name: str, rollout: Rollout, progress: Progress) -> Observed:
-        """What was seen in the run that goes on; of an adaptive experiment evened over its shares."""
-        if rollout.experiment is None or rollout.experiment.adaptive is None:
+        """What was seen in the run that goes on; evened over its shares where they change."""
+        if not shares_move(rollout, progress):
             return await super().observe(name, rollout, progress)
         arms = await self.arms_seen(name, progress)
         last = max((one.span_us for one in arms), default=0)
@@ -40,10 +44,10 @@ class SqlExperimentStore(SqlRolloutStore):
         seen = await self.arms_seen(name, progress)
         return Observed(seen, await self.cells(name, even_factors(seen, arms)))
 
-    async def observe_span(self, name: str, progress: Progress, span_us: int) -> Observed:
-        """All arms in one span."""
+    async def observe_whole(self, name: str, progress: Progress) -> Observed:
+        """All spans of the run, added up as they are."""
         seen = await self.arms_seen(name, progress)
-        return Observed(seen, await self.cells(name, {(one.name, span_us): 1.0 for one in seen}))
+        return Observed(seen, await self.cells(name, {(one.name, one.span_us): 1.0 for one in seen}))
 
     async def arms_seen(self, name: str, progress: Progress) -> tuple[ArmSeen, ...]:
         """Each arm in each span of the run."""
@@ -82,7 +86,7 @@ class SqlExperimentStore(SqlRolloutStore):
         seen = await self.arms_seen(name, progress)
         first, *others = (arm.name for arm in rollout.arms)
         by_tenant: dict[str, dict[str, Observed]] = {}
-        if rollout.experiment is None or rollout.experiment.adaptive is None:
+        if not shares_move(rollout, progress):
             same = await self._by_tenant(name, {(one.name, one.span_us): 1.0 for one in seen})
             by_tenant = {tenant: dict.fromkeys(others, observed) for tenant, observed in same.items()}
         else:
@@ -93,6 +97,40 @@ class SqlExperimentStore(SqlRolloutStore):
             return by_tenant, ""
         by_tenant[_OTHERS] = by_tenant.pop(OTHERS)
         return by_tenant, f"Tenants beyond the first {MOST_TENANTS} are counted together: {_OTHERS}."
+
+    async def segments(
+        self, name: str, rollout: Rollout, progress: Progress
+    ) -> tuple[dict[Place, dict[str, Observed]], str]:
+        """As `tenants`, of keys, tags, named segments; of those measures only that the design and the analysis name."""
+        seen = await self.arms_seen(name, progress)
+        columns = [SUM_COLUMNS.index(f"{measure}_{part}") for measure in declared_measures(rollout) for part in "yx"]
+        first, *others = (arm.name for arm in rollout.arms)
+        by_place: dict[Place, dict[str, Observed]] = {}
+        if not shares_move(rollout, progress):
+            same = await self._by_place(name, {(one.name, one.span_us): 1.0 for one in seen}, columns)
+            by_place = {place: dict.fromkeys(others, observed) for place, observed in same.items()}
+        else:
+            for arm in others:
+                pair = await self._by_place(name, even_factors(seen, {first, arm}), columns)
+                for place, observed in pair.items():
+                    by_place.setdefault(place, {})[arm] = observed
+        return by_place, SEGMENTS_NOTE if any(shown.endswith(ALL_OTHERS) for _, shown in by_place) else ""
+
+    async def _by_place(self, name: str, factors: Factors, columns: Sequence[int]) -> dict[Place, Observed]:
+        """What is not among the columns is zero."""
+        if not factors:
+            return {}
+        of, read = rollout_segments.c, [0, *columns]  # exposures, too
+        keys = (of.arm, of.kind, of.name, of.cluster)
+        statement = _weighed(rollout_segments, keys, name, factors, [SUM_COLUMNS[column] for column in read])
+        found: list[tuple[Place, Cell]] = []
+        async with self._database.read() as connection:
+            for arm, kind, shown, cluster, *totals in await connection.execute(statement):
+                row = [0.0] * len(SUM_COLUMNS)
+                for column, total in zip(read, totals, strict=True):
+                    row[column] = total
+                found.append(((kind, shown), Cell(arm, "", cluster, tuple(row))))
+        return observed_by_place(found)
 
     async def _by_tenant(self, name: str, factors: Factors) -> dict[str, Observed]:
         if not factors:
@@ -105,12 +143,8 @@ class SqlExperimentStore(SqlRolloutStore):
     async def forget_sums(self, name: str, before_us: int) -> None:
         """Remove the sums of spans that began before this; evidence and opinions stay."""
         await super().forget_sums(name, before_us)
-        of = rollout_tenants.c
-        mine = of.rollout == name
         async with self._database.write() as connection:
-            old = (of.span_us > 0) & (of.span_us < before_us)
-            if (await connection.execute(delete(rollout_tenants).where(mine, old))).rowcount:
-                await connection.execute(delete(rollout_tenants).where(mine, of.span_us == 0))  # and whom it listed
+            await forget_segments(connection, name, before_us)
 
     async def recent(self, models: Collection[str], since_unix_s: float) -> tuple[Event, ...]:
         """The newest exchanges that began since then and asked for one of these names; a bounded number."""
@@ -129,7 +163,13 @@ class SqlExperimentStore(SqlRolloutStore):
             return tuple(map(event_of, rows))
 
 
-def _weighed(table: Table, keys: tuple[Column[Any], ...], name: str, factors: Factors) -> Select[Any]:
+def _weighed(
+    table: Table,
+    keys: tuple[Column[Any], ...],
+    name: str,
+    factors: Factors,
+    columns: Sequence[str] = SUM_COLUMNS,
+) -> Select[Any]:
     """Factors go along as rows: the database adds up, so that what is read stays small."""
     lines = [
         select(
@@ -142,7 +182,7 @@ def _weighed(table: Table, keys: tuple[Column[Any], ...], name: str, factors: Fa
     given = union_all(*lines).cte("given")
     of = table.c
     return (
-        select(*keys, *(func.sum(of[column] * given.c.factor) for column in SUM_COLUMNS))
+        select(*keys, *(func.sum(of[column] * given.c.factor) for column in columns))
         .join(given, and_(given.c.arm == of.arm, given.c.span_us == of.span_us))
         .where(of.rollout == name)
         .group_by(*keys)

@@ -12,9 +12,9 @@ from podium.control.rollouts.views import RolloutView
 from podium.delivery.experiments.page import html_page
 from podium.delivery.experiments.plan import Plan
 from podium.delivery.experiments.report import ExperimentReport
+from podium.web.admin.commands import Message, Seen, command, command_route
 from podium.web.admin.injected import Author, Plane
 from podium.web.admin.openapi import errors
-from podium.web.admin.rollouts import Message, Seen
 
 __all__ = ["HANDLERS", "ExperimentList"]
 
@@ -70,27 +70,7 @@ async def get_experiment_report_page(plane: Plane, name: FromPath[str]) -> Respo
     return Response(page, media_type=_HTML, headers={"content-security-policy": _POLICY})
 
 
-@post(
-    "/experiments/{name:str}/start",
-    operation_id="startExperiment",
-    tags=["experiments"],
-    status_code=200,
-    responses=errors(404, 409),
-)
-async def start_experiment(
-    plane: Plane, author: Author, name: FromPath[str], message: Message = "", seen: Seen = None
-) -> RolloutView:
-    """Start it; its design is frozen from here on."""
-    return await plane.experiments.start(name, author=author, message=message, seen=seen)
-
-
-@post(
-    "/experiments/{name:str}/stop",
-    operation_id="stopExperiment",
-    tags=["experiments"],
-    status_code=200,
-    responses=errors(404, 409),
-)
+@command_route("/experiments/{name:str}/stop", "stopExperiment")
 async def stop_experiment(
     plane: Plane,
     *,
@@ -111,6 +91,11 @@ HANDLERS = [
     plan_experiment,
     get_experiment_report,
     get_experiment_report_page,
-    start_experiment,
+    command(
+        "/experiments/{name:str}/start",
+        "startExperiment",
+        "Start it; its design is frozen from here on.",
+        lambda plane: plane.experiments.start,
+    ),
     stop_experiment,
 ]
