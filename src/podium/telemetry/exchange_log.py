@@ -14,7 +14,8 @@ from podium.telemetry.line_writer import LineWriter
 __all__ = ["CallLine", "ExchangeLine", "ExchangeLog"]
 
 _FLUSH_AFTER_S = 0.1
-_FLUSH_LINES = 64
+_FLUSH_BYTES = 512 * 1024
+_ENCODED_LINES = 64  # at once: few enough that nobody waits for it
 _MAX_PENDING_BYTES = 8 * 1024 * 1024  # about 15,000 lines
 _CLOSE_TIMEOUT_S = 2.0
 _ERROR_STATUS = 500
@@ -84,7 +85,9 @@ class ExchangeLog:
     def __init__(self, descriptor: int, *, service: str, max_pending_bytes: int = _MAX_PENDING_BYTES) -> None:
         self._service = service
         self._writer = LineWriter(descriptor, max_pending_bytes=max_pending_bytes)
-        self._lines: list[ExchangeLine] = []
+        self._lines: list[ExchangeLine] = []  # not encoded yet
+        self._encoded = bytearray()
+        self._encoded_lines = 0
         self._timer: asyncio.TimerHandle | None = None
         self._second = -1
         self._second_text = ""
@@ -98,19 +101,31 @@ class ExchangeLog:
         """Log one finished exchange, at the latest 100 ms from now."""
         lines = self._lines
         lines.append(self._line(event))
-        if len(lines) >= _FLUSH_LINES:
-            self.flush()
-        elif self._timer is None:
+        if len(lines) >= _ENCODED_LINES:
+            self._encode()
+            if len(self._encoded) >= _FLUSH_BYTES:
+                self.flush()
+        if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_FLUSH_AFTER_S, self.flush)
 
     def flush(self) -> None:
-        """Hand over what was collected to the writer; does not wait for it."""
+        """Hand over what was collected to the writer; does not wait for it.
+
+        That wakes a thread, which takes this one's time: seldom, and much at once.
+        """
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._lines:
-            self._writer.write(_encoder.encode_lines(self._lines), len(self._lines))
-            self._lines.clear()
+        self._encode()
+        if self._encoded_lines:
+            self._writer.write(bytes(self._encoded), self._encoded_lines)
+            self._encoded.clear()
+            self._encoded_lines = 0
+
+    def _encode(self) -> None:
+        self._encoded += _encoder.encode_lines(self._lines)
+        self._encoded_lines += len(self._lines)
+        self._lines.clear()
 
     async def close(self) -> None:
         """Write what was collected; waits two seconds at most."""

@@ -118,6 +118,8 @@ class Gcra:
         if difference > 0:
             self._mark(debt, next_serial)
             self._debt = debt + difference * self._unit
+        elif not debt:
+            return  # it has drained away meanwhile
         elif serials and serials[-1] > grant.serial:
             self._give_back(-difference * self._unit, grant.serial)
         else:  # nothing was charged since, and the debt is the lowest
