@@ -6,8 +6,18 @@ import pytest
 
 from podium.control import feedback_keeping
 from podium.control.feedback_keeping import BATCH, Erasure, FeedbackEraser, FeedbackUpkeep
+from podium.control.plane import ControlPlane
+from podium.control.settings import ControlSettings
 from podium.core.errors import InvalidRequest, Unavailable
 from podium.testing.clock import TestClock
+from podium.testing.memory_store import (
+    MemoryJournals,
+    MemoryKeyStore,
+    MemoryLeaderLease,
+    MemoryLedger,
+    MemoryPublisher,
+    MemoryResourceStore,
+)
 from podium.testing.waiting import eventually
 
 DAY_S = 86_400
@@ -62,6 +72,25 @@ async def test_the_loop_outlives_a_database_that_is_away_and_ends_when_told(monk
     await eventually(lambda: shelf.old == 0, timeout_s=5)
     stop.set()
     await asyncio.wait_for(loop, 5)
+
+
+async def test_the_control_process_that_leads_does_it():
+    shelf, clock = Shelf(1), TestClock()
+    plane = ControlPlane(
+        resource_store=MemoryResourceStore(clock),
+        key_store=MemoryKeyStore(),
+        ledger=MemoryLedger(),
+        lease=MemoryLeaderLease(clock),
+        journals=MemoryJournals(),
+        publisher=MemoryPublisher(),
+        pepper=b"pepper",
+        settings=ControlSettings(feedback_days=7),
+        clock=clock,
+        feedback=shelf,
+    )
+    async with plane:
+        await eventually(lambda: shelf.old == 0, timeout_s=5)
+    assert shelf.asked[0] == clock.unix_ns() / 1e9 - 7 * DAY_S
 
 
 @pytest.mark.parametrize("whose", [{}, {"request_id": "q", "user": "u"}, {"user": ""}, {"user": "a\0"}])

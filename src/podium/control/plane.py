@@ -17,6 +17,7 @@ from podium.control.experiments.reports import ExperimentReports, ReportingAnaly
 from podium.control.experiments.traffic import Traffic
 from podium.control.experiments.use import Experiments
 from podium.control.feedback import FeedbackList, FeedbackShelf, KnownExchanges
+from podium.control.feedback_keeping import FeedbackUpkeep
 from podium.control.flag_report import Flags
 from podium.control.keys import Keys
 from podium.control.leader import Duty, Leader, new_holder, perform
@@ -151,7 +152,8 @@ class ControlPlane:
         spending = LedgerSpending(ledger, self.loader, self.clock)
         budgets = _budget_loop(budgeting, shared, spending, resource_store, self.clock, settings)
         self.repair = budgets if isinstance(budgets, BudgetRepair) else None
-        duties: list[Duty] = [self.snapshots.run, *(one.run for one in (loop, budgets) if one is not None)]
+        upkeep = FeedbackUpkeep(feedback, self.clock, days=settings.feedback_days)
+        duties: list[Duty] = [self.snapshots.run, upkeep.run, *(one.run for one in (loop, budgets) if one is not None)]
         self.leader = Leader(
             lease,
             self.clock,
