@@ -102,10 +102,12 @@ def test_everything_is_added_up_that_any_exchange_tells():
         {"answer_flags": int(AnswerFlag.OVERRIDDEN)},
         {"key_id": ""},
         {"tenant": "others"},
+        {"user": "internal"},
     ],
 )
 def test_copies_tests_strangers_and_whom_the_rollout_is_not_about_are_no_history(changes):
-    about = msgspec.structs.replace(PLAN, where=Segment(tenants=("acme",), tiers=("gold",)))
+    step = Step(percent=50, where=Segment(users=("", "u*")))
+    about = msgspec.structs.replace(PLAN, where=Segment(tenants=("acme",), tiers=("gold",)), steps=(step,))
     tally = HistoryTally(about, progress())
     tally.add(make_event(**changes))
 

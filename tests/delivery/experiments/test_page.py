@@ -173,3 +173,12 @@ def test_of_nothing_nothing_is_drawn():
     assert lines("x", "t", [Line("a", ((0.0, 1.0),))], str, str) == ""
     flat = lines("x", "t", [Line("a", ((0.0, 1.0), (1.0, 1.0)))], str, str)
     ET.fromstring(flat)
+
+
+def test_segments_are_called_exploratory_and_history_is_told(text):
+    told = Page(text).text
+
+    assert "Segments (exploratory)" in told
+    assert "Segments are exploratory" in told
+    assert "No history is used" in told
+    assert "variance taken out by history" in told

@@ -127,14 +127,17 @@ class HistoryTally:
         self.exchanges = 0
         self._find = Subjects(progress.salt, rollout.sticky_by).find
         self._stripes = stripes_of(rollout, progress.before)
-        where = rollout.where
-        self._holds = compile_segment(None if where is None else replace(where, tiers=None))  # no event tells a tier
+        wheres = [rollout.where]
+        if rollout.strategy == "ab":  # of others, steps are about different exchanges
+            wheres.append(steps_of(rollout)[0].where)
+        told = (compile_segment(replace(one, tiers=None)) for one in wheres if one is not None)  # no event tells a tier
+        self._holds = tuple(holds for holds in told if holds is not None)
 
     def add(self, event: Event) -> None:
         """Count it, if it is what the rollout is about."""
         if event.answer_flags & _UNUSUAL or not event.key_id:
             return
-        if self._holds is not None and not self._holds(event.tenant, event.key_id, event.user, "", event.tags):
+        if not all(holds(event.tenant, event.key_id, event.user, "", event.tags) for holds in self._holds):
             return
         bucket, subject = self._find(event.tenant, event.user, "", event.key_id)
         key = self._stripes[bisect_right(self._stripes, bucket) - 1], cluster_of(subject)

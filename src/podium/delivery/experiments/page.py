@@ -9,6 +9,7 @@ from podium.core.rollouts import Metric
 from podium.delivery.analysis.compared import RATES
 from podium.delivery.experiments.design import short
 from podium.delivery.experiments.effects import EffectRow
+from podium.delivery.experiments.history import reduction_text
 from podium.delivery.experiments.report import ExperimentReport, Ratio
 from podium.delivery.experiments.svg import ForestRow, Line, forest, lines
 from podium.delivery.experiments.words import (
@@ -129,6 +130,7 @@ def _effects(report: ExperimentReport) -> Iterator[str]:
         " primary measure is shared out over the arms; others are each looked at by themselves, and of many some are"
         " wrong.</p>"
     )
+    yield f'<p class="dim">{escape(report.history.sentence)}</p>'
     relative = [row for row in report.effects if row.scale == "relative"]
     absolute = [row for row in report.effects if row.scale == "absolute" and row.measure in RATES]
     yield forest("relative", "Relative effects", _forest(report, relative), _axis_of(relative))
@@ -146,6 +148,7 @@ def _effects(report: ExperimentReport) -> Iterator[str]:
             "effect",
             "sequential interval",
             "fixed interval",
+            "variance taken out by history",
             "finding",
         ),
         (
@@ -158,6 +161,7 @@ def _effects(report: ExperimentReport) -> Iterator[str]:
                 _number(effect_text(row, row.effect)),
                 _number(bounds_text(row, row.sequential)),
                 _number(bounds_text(row, row.fixed)),
+                _number(reduction_text(row)),
                 _finding(row),
             )
             for row in report.effects
@@ -289,11 +293,8 @@ def _money(report: ExperimentReport) -> Iterator[str]:
 def _segments(report: ExperimentReport) -> Iterator[str]:
     if not report.segments and not report.segments_note:
         return
-    yield "<h2>Segments</h2>"
-    yield (
-        '<p class="dim">Each segment is looked at by itself: of many, some differ by chance. A segment that stands out'
-        f" is a question for the next experiment. {escape(report.segments_note)}</p>"
-    )
+    yield "<h2>Segments (exploratory)</h2>"
+    yield f'<p class="dim">{escape(report.segments_note)}</p>'
     primary = [
         ForestRow(
             label=f"{segment.kind} {segment.name}: {row.label.rpartition(': ')[2]}",
@@ -309,8 +310,8 @@ def _segments(report: ExperimentReport) -> Iterator[str]:
     rows = [row for segment in report.segments for row in segment.effects if row.role == "primary"]
     yield forest("segments", f"{measure_text(report.experiment.primary)} by segment", primary, _axis_of(rows))
     yield _table(
-        "Primary measure and guardrails by segment",
-        ("segment", "measure", "arm", "samples", "effect", "interval", "finding"),
+        "Primary measure, and what the analysis watches, by segment (exploratory)",
+        ("segment", "measure", "arm", "samples", "effect", "interval", "level", "finding"),
         (
             (
                 f"{segment.kind} {segment.name}",
@@ -319,6 +320,7 @@ def _segments(report: ExperimentReport) -> Iterator[str]:
                 _number(f"{row.samples:,.0f}"),
                 _number(effect_text(row, row.effect)),
                 _number(bounds_text(row, bounds_of(row, report.decided_by))),
+                _number(f"{row.alpha:.2g}"),
                 _finding(row),
             )
             for segment in report.segments
