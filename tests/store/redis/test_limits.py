@@ -72,7 +72,7 @@ async def test_a_decision_that_the_server_took_after_a_stall_takes_nothing(own_s
     await eventually(lambda: client.state == "up")
 
     assert {end.trouble for end in ends} == {StoreTrouble.TIMEOUT}
-    assert took_s < 0.4
+    assert took_s < 2
     grant = await limiter.acquire((REQUESTS, PLACES), ONE)
     assert [standing.left for standing in grant.told] == [1, 1]
     assert limiter.unended == 0

@@ -98,4 +98,4 @@ async def test_being_sent_whole_takes_no_time_of_its_own(own_server, open_client
             await run(Scripts(client))
 
     assert caught.value.trouble in {StoreTrouble.TIMEOUT, StoreTrouble.BUSY}
-    assert time.monotonic() - began < 0.6
+    assert time.monotonic() - began < 2

@@ -212,7 +212,7 @@ async def test_a_stalled_store_costs_no_more_than_its_time_limit_and_holds_nothi
     own_server.stall()
     began = time.monotonic()
     answers = [await gateway.reserve(n, (CHARGE,), usd=30) for n in range(1, 8)]
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 2.0
     assert [type(answer) for answer in answers] == [Reservation] * 3 + [Refusal] * 4
     for number in range(8):
         gateway.spend(number, 10)

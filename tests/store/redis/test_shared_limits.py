@@ -159,7 +159,7 @@ async def test_a_killed_store_costs_a_caller_no_more_than_its_time_limit(own_ser
     own_server.kill()
     began = time.monotonic()
     outcomes = await asyncio.gather(*(gateway.acquire((REQUESTS, PLACES), ONE) for _ in range(20)))
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 1.5  # twenty limits one after the other would be 2 s
     local = [outcome for outcome in outcomes if isinstance(outcome, Grant)]
     assert [type(grant) for grant in local] == [Grant] * 4
     for grant in (*grants, *local):
@@ -181,7 +181,7 @@ async def test_a_stalled_store_takes_nothing_afterwards(own_server, open_gateway
     own_server.stall()
     began = time.monotonic()
     outcomes = [await gateway.acquire((REQUESTS, PLACES), ONE) for _ in range(6)]
-    assert time.monotonic() - began < 1.0  # three time limits, and then none
+    assert time.monotonic() - began < 2.0  # three time limits, and then none
     assert [type(outcome) for outcome in outcomes] == [Grant] * 4 + [Refusal] * 2
     await away(gateway)
     await asyncio.sleep(0.15)  # the stall has to outlast the deadlines
@@ -237,8 +237,8 @@ async def test_a_store_that_answers_slower_than_allowed_is_done_without(own_serv
         assert isinstance(await gateway.acquire((REQUESTS, PLACES), ONE), RedisGrant)
         relay.slowness_s = 0.3
         began = time.monotonic()
-        outcomes = [await gateway.acquire((REQUESTS, PLACES), ONE) for _ in range(10)]
-        assert time.monotonic() - began < 1.0
+        outcomes = [await gateway.acquire((REQUESTS, PLACES), ONE) for _ in range(20)]
+        assert time.monotonic() - began < 1.9  # at 0.1 s each it would be 2 s
         assert sum(isinstance(outcome, Grant) for outcome in outcomes) == 4
         relay.slowness_s = 0
         await back(gateway)
