@@ -38,7 +38,9 @@ RolloutStrategy = Literal["canary", "blue_green", "shadow", "ab"]
 SubjectKind = Literal["user", "session", "key"]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Unset = Literal["hold", "return", "go_on"]
+_Quantile = Annotated[float, Meta(ge=0.5, lt=1)]
 _NO_DIRECTION = ("input_tokens", "output_tokens")
+_TIMES = ("ttft_ms", "duration_ms")
 
 
 class Segment(Strict, frozen=True, kw_only=True):
@@ -89,12 +91,21 @@ class Metric(Strict, frozen=True, kw_only=True):
             " typical one (geometric mean) in milliseconds. Null: none."
         ),
     ] = None
+    limit_quantile: Annotated[
+        _Quantile | None,
+        Meta(
+            description="Of times to the first content and durations: the `limit` is not of the typical one, but of"
+            " what this share of exchanges takes at most; 0.95 is the 95th percentile."
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.name in _NO_DIRECTION and self.higher_is_better is None:
             raise ValueError("a `limit` of tokens needs `higher_is_better`: is it the most or the least?")
-        if self.limit is not None and self.limit <= 0 and self.name in ("ttft_ms", "duration_ms"):
+        if self.limit is not None and self.limit <= 0 and self.name in _TIMES:
             raise ValueError("a `limit` of times is more than 0")
+        if self.limit_quantile is not None and (self.limit is None or self.name not in _TIMES or self.higher_is_better):
+            raise ValueError("a `limit_quantile` is of the `limit` of ttft_ms or duration_ms, of which less is better")
 
 
 class Analysis(Strict, frozen=True, kw_only=True):

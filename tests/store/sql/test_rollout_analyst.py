@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -5,7 +7,7 @@ from podium.control.ports import Change
 from podium.control.rollouts.ports import Judgement
 from podium.control.rollouts.standing import Standings
 from podium.core.event import AnswerFlag
-from podium.core.rollouts import Rollout, Step
+from podium.core.rollouts import Analysis, Metric, Rollout, Step
 from podium.delivery.buckets import arms_at
 from podium.delivery.digest import version_digest
 from podium.delivery.phases import Happening
@@ -224,3 +226,15 @@ async def test_without_exchanges_before_a_switch_the_verdict_says_that_nothing_i
     told = await SqlAnalyst(store, resources, lambda: 0.0).judge(switched, SWITCH_S + 20)
     assert told.verdict == "success"
     assert "only limits and bursts hold" in told.detail
+
+
+async def test_a_limit_of_a_quantile_is_held_against_the_times_of_the_stretch(database, standing, store, resources):
+    await SqlLedger(database).load("a/1", 1, tuple(exchanges()))  # each takes 90 ms to the first content
+    analyst = SqlAnalyst(store, resources, lambda: 0.0)
+    for limit, reason in ((200, "seen_enough"), (50, "limit_passed")):
+        metric = Metric(name="ttft_ms", limit=limit, limit_quantile=0.95)
+        rollout = msgspec.structs.replace(ROLLOUT, analysis=Analysis(metrics=(metric,)))
+        told = await analyst.judge(replace(standing, rollout=rollout), START_S + 33)
+        assert told.reason == reason
+    assert "ttft_ms_p95 of arm `candidate` is" in told.detail
+    assert "against 50 at most: worse by at least" in told.detail

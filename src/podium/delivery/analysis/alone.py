@@ -12,7 +12,7 @@ differ, though, in traffic, prompts and providers' moods. So
 Limits and this watch have `LEVEL` of the false returns to themselves, shared by all of them.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from math import exp, expm1, inf, isfinite, log, log1p
 
@@ -21,6 +21,7 @@ from msgspec.structs import replace as changed
 from podium.core.rollouts import Analysis, Metric, MetricName, Progress, Rollout
 from podium.delivery.analysis.compared import LOGARITHMS, RATES, Look, MetricResult, direction_of
 from podium.delivery.analysis.observed import Observed, windows
+from podium.delivery.analysis.times import Times, quantile_interval
 from podium.delivery.buckets import BASELINE
 from podium.delivery.statistics.effect import Effect, compare
 from podium.delivery.statistics.intervals import Interval, Side
@@ -67,12 +68,13 @@ def held_alone(
     before: Observed | None,
     look: Look,
     *,
+    times: Times,
     without: Collection[str] = frozenset(),
 ) -> Iterator[MetricResult]:
     """These arms against limits, and against the version before the switch, where that is known.
 
     The level is shared out over all of it; limits are looked at in as many windows as comparisons are, and in the one
-    that has none. `without`: backends that are left out.
+    that has none. `without`: backends that are left out, but for quantiles of times, which are of all of them.
     """
     analysis = rollout.analysis
     if analysis is None:
@@ -85,7 +87,8 @@ def held_alone(
     own = changed(look, alpha=LEVEL * analysis.false_return_rate / max(1, tests))
     for arm in arms:
         for metric in limited:
-            yield against_limit(metric, arm, observed.sums(arm, metric.name, without=without), own)
+            sums = observed.sums(arm, metric.name, without=without)
+            yield against_limit(metric, arm, sums, own, times.get(arm, {}).get(metric.name, {}))
         if before is None:
             continue
         for metric in watched:
@@ -138,14 +141,34 @@ def _by_itself(sums: Sums, *, rate: bool) -> Effect | None:
     return replace(effect, variance=max(effect.variance, likely * (1 - likely) / sums.total_x))
 
 
-def against_limit(metric: Metric, arm: str, sums: Sums, look: Look) -> MetricResult:
-    """Whether the arm is surely worse than the metric's limit. `effect` and bounds are how far it lies from that."""
+def against_limit(
+    metric: Metric, arm: str, sums: Sums, look: Look, buckets: Mapping[int, int] | None = None
+) -> MetricResult:
+    """Whether the arm is surely worse than the metric's limit. `effect` and bounds are how far it lies from that.
+
+    `buckets`: how many exchanges took how long, for a limit of a quantile.
+    """
     assert metric.limit is not None
+    if metric.limit_quantile is not None:
+        return _against_quantile(metric, arm, sums, look, buckets or {})
     limit = log(metric.limit) if metric.name in LOGARITHMS else metric.limit
     side = Side.UPPER if direction_of(metric) else Side.LOWER
     interval = own_interval(sums, look.alpha, side, rate=metric.name in RATES, minimum=_least(look))
-    apart = None if interval is None else interval.mapped(lambda value: value - limit)
-    return _result(metric, arm, look, apart=apart, margin=0.0, sums=sums)
+    return _result(metric, arm, look, apart=_less(interval, limit), margin=0.0, sums=sums)
+
+
+def _against_quantile(metric: Metric, arm: str, sums: Sums, look: Look, buckets: Mapping[int, int]) -> MetricResult:
+    share = metric.limit_quantile
+    assert metric.limit is not None
+    assert share is not None
+    interval = quantile_interval(buckets, sums, share, alpha=look.alpha, minimum=_least(look))
+    told = _result(metric, arm, look, apart=_less(interval, log(metric.limit)), margin=0.0, sums=sums)
+    value = exp(interval.estimate) if interval is not None else None
+    return changed(told, name=f"{metric.name}_p{100 * share:g}", value=value)
+
+
+def _less(interval: Interval | None, limit: float) -> Interval | None:
+    return None if interval is None else interval.mapped(lambda value: value - limit)
 
 
 def against_before(metric: Metric, arm: str, before: Sums, now: Sums, look: Look) -> MetricResult:

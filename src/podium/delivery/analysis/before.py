@@ -49,7 +49,8 @@ def stood_before(rollout: Rollout, progress: Progress, seen: Iterable[ArmSeen]) 
 
     None: it is counted still, or never was.
     """
-    if rollout.strategy not in ("canary", "blue_green") or BASELINE in shares_of(progress.arms):
+    watched = rollout.analysis is not None and rollout.strategy in ("canary", "blue_green")
+    if not watched or BASELINE in shares_of(progress.arms):
         return None
     mine = [arm for arm in seen if arm.name == BASELINE]
     most, found = 0, None

@@ -12,6 +12,7 @@ from podium.delivery.analysis.before import Reference
 from podium.delivery.analysis.compared import Look, MetricResult, compared, direction_of
 from podium.delivery.analysis.observed import Observed, reference_of, shares_of, windows
 from podium.delivery.analysis.tally import span_us
+from podium.delivery.analysis.times import Times
 from podium.delivery.analysis.verdict import Outcome, ShareCheck, Verdict, VerdictReason
 from podium.delivery.analysis.words import ground_sentence, worse_sentence, worse_values
 from podium.delivery.buckets import arms_at, steps_of
@@ -38,6 +39,7 @@ class Evidence:
     lag_s: float = 0.0  # how far the ledger is behind the gateways' journals
     taken_out: frozenset[str] = field(default_factory=frozenset)  # backends that get nothing any more: left out
     before: Reference | None = None  # where nobody has the version before any more: what it showed until then
+    times: Times = field(default_factory=dict)  # needed for limits of quantiles
 
 
 def judge(rollout: Rollout, progress: Progress, evidence: Evidence, now_unix_s: float) -> Verdict:
@@ -122,7 +124,14 @@ class _Judgement:
         before = self._evidence.before
         known = before.observed if before is not None and before.enough else None
         yield from held_alone(
-            self._rollout, self._progress, self._watched, self._observed, known, look, without=without
+            self._rollout,
+            self._progress,
+            self._watched,
+            self._observed,
+            known,
+            look,
+            times=self._evidence.times,
+            without=without,
         )
 
     def _findings(

@@ -1,6 +1,6 @@
 """Judges rollouts by the sums in the database, and keeps what decisions were made on (control.rollouts.ports)."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 import msgspec
@@ -10,12 +10,13 @@ from podium.control.rollouts.ports import BadBackend, Judgement
 from podium.control.rollouts.standing import Standing
 from podium.core.resources import Model
 from podium.core.rollouts import Progress, Rollout
-from podium.delivery.analysis.before import reference_from, stood_before
+from podium.delivery.analysis.before import Reference, reference_from, stood_before
 from podium.delivery.analysis.compared import MetricResult
 from podium.delivery.analysis.evidence import Bundle, Point, RevisionNote, arm_record
 from podium.delivery.analysis.judge import Evidence, judge
-from podium.delivery.analysis.observed import Observed, last_comparison, run_us
+from podium.delivery.analysis.observed import ArmSeen, Observed, last_comparison, run_us
 from podium.delivery.analysis.report import effects_of
+from podium.delivery.analysis.times import Times
 from podium.delivery.analysis.verdict import Verdict
 from podium.delivery.digest import version_digest
 
@@ -39,6 +40,9 @@ class Kept(Protocol):
 
     async def quantiles(self, name: str, progress: Progress) -> dict[str, dict[str, dict[str, float]]]:
         """Of times, by arm and measure."""
+
+    async def times(self, name: str, rollout: Rollout, progress: Progress, seen: Iterable[ArmSeen]) -> Times:
+        """How many exchanges took how long, in the stretches that are looked at together."""
 
     async def keep_evidence(self, bundle: Bundle) -> str:
         """Keep it for good; returns its id."""
@@ -68,12 +72,13 @@ class SqlAnalyst:
         assert progress is not None, "only what was started is judged"
         await self._kept.read_history(standing.name, standing.rollout, progress, _names_of(standing))
         observed = await self._kept.observe(standing.name, standing.rollout, progress)
-        stood = stood_before(standing.rollout, progress, observed.arms)
-        before = None
-        if stood is not None:
-            then = await self._kept.observe(standing.name, standing.rollout, stood)
-            before = reference_from(standing.rollout, stood, then)
-        evidence = Evidence(observed, lag_s=self._lag_s(), taken_out=_taken_out(standing), before=before)
+        evidence = Evidence(
+            observed,
+            lag_s=self._lag_s(),
+            taken_out=_taken_out(standing),
+            before=await self._before(standing, progress, observed),
+            times=await self._times(standing, progress, observed),
+        )
         verdict = judge(standing.rollout, progress, evidence, now_unix_s)
         done = verdict.outcome == "success"
         return Judgement(
@@ -85,6 +90,22 @@ class SqlAnalyst:
             bad_backend=_bad_backend(verdict, standing),
             body=msgspec.json.encode(verdict),
         )
+
+    async def _before(self, standing: Standing, progress: Progress, observed: Observed) -> Reference | None:
+        """The version before, where nobody has it any more."""
+        stood = stood_before(standing.rollout, progress, observed.arms)
+        if stood is None:
+            return None
+        then = await self._kept.observe(standing.name, standing.rollout, stood)
+        return reference_from(standing.rollout, stood, then)
+
+    async def _times(self, standing: Standing, progress: Progress, observed: Observed) -> Times:
+        """Only where a limit asks for them."""
+        rollout = standing.rollout
+        metrics = rollout.analysis.metrics if rollout.analysis is not None else ()
+        if all(metric.limit_quantile is None for metric in metrics):
+            return {}
+        return await self._kept.times(standing.name, rollout, progress, observed.arms)
 
     async def keep(self, standing: Standing, judgement: Judgement, happening: str, now_unix_s: float) -> str:
         """Store the evidence of a decision; its id. The sums of runs before this one are forgotten then."""

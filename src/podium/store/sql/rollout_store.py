@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from math import exp
 from typing import Any
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,6 +17,7 @@ from podium.delivery.analysis.measures import MEASURES
 from podium.delivery.analysis.observed import ArmSeen, Cell, Observed, comparable, run_us
 from podium.delivery.analysis.report import quantiles_of
 from podium.delivery.analysis.tally import COUNTS
+from podium.delivery.analysis.times import Times
 from podium.store.sql.database import Database
 from podium.store.sql.rollout_history import forget_history, past_of, read_history
 from podium.store.sql.rollout_tables import (
@@ -102,19 +103,26 @@ class SqlRolloutStore:
 
     async def quantiles(self, name: str, progress: Progress) -> dict[str, dict[str, dict[str, float]]]:
         """Of times of the run, by arm and measure: p50, p95 and p99 in milliseconds."""
+        run = rollout_times.c.span_us >= run_us(progress)
+        return {
+            arm: {measure: quantiles_of(buckets.items()) for measure, buckets in measures.items()}
+            for arm, measures in (await self._times(name, run)).items()
+        }
+
+    async def times(self, name: str, rollout: Rollout, progress: Progress, seen: Iterable[ArmSeen]) -> Times:
+        """How many exchanges took how long, in the stretches that are looked at together."""
+        spans = comparable(rollout, progress, {arm.span_us: arm.step for arm in seen})
+        return await self._times(name, rollout_times.c.span_us.in_(spans))
+
+    async def _times(self, name: str, spans: ColumnElement[bool]) -> dict[str, dict[str, dict[int, int]]]:
         of = rollout_times.c
-        statement = (
-            select(of.arm, of.measure, of.bucket, func.sum(of.exchanges))
-            .where(of.rollout == name, of.span_us >= run_us(progress))
-            .group_by(of.arm, of.measure, of.bucket)
-        )
-        buckets: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        keys = (of.arm, of.measure, of.bucket)
+        counted = func.sum(of.exchanges)
+        statement = select(*keys, counted).where(of.rollout == name, spans).group_by(*keys).order_by(*keys)
+        told: dict[str, dict[str, dict[int, int]]] = {}
         async with self._database.read() as connection:
             for arm, measure, bucket, count in await connection.execute(statement):
-                buckets.setdefault((arm, measure), []).append((bucket, int(count)))
-        told: dict[str, dict[str, dict[str, float]]] = {}
-        for (arm, measure), counted in sorted(buckets.items()):
-            told.setdefault(arm, {})[measure] = quantiles_of(counted)
+                told.setdefault(arm, {}).setdefault(measure, {})[bucket] = int(count)
         return told
 
     async def keep_evidence(self, bundle: Bundle) -> str:
