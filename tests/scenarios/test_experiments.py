@@ -202,10 +202,62 @@ async def test_an_adaptive_one_takes_an_arm_out_and_gives_the_cheaper_one_more(s
         await true_in_a_thread(lambda: shares()["short"] > 0.75, timeout_s=60)
     report = await asyncio.to_thread(house.report, "cheapest")
     assert [arm["taken_out"] for arm in report["arms"]] == [False, False, True]
-    assert any("Arm empty was taken out" in warning for warning in report["warnings"])
+    assert any(warning.startswith("Arm empty ended on ") for warning in report["warnings"])
     short = next(row for row in report["effects"] if (row["measure"], row["arm"]) == ("cost_nanousd", "short"))
     assert short["finding"] == "better"
     await house.podium("podium experiment stop cheapest")
     stopped = await asyncio.to_thread(house.report, "cheapest")
     assert (stopped["phase"], stopped["complete"]) == ("aborted", False)
     assert stopped["warnings"][0].startswith("STOPPED BEFORE ITS PLANNED SAMPLE")
+
+
+async def test_an_arm_whose_server_is_dead_ends_alone_and_the_report_outlives_the_experiment(site, upstreams):
+    """Fixed shares: the gateway takes the arm out at once, control ends it, and the others go on."""
+    house = House(site, upstreams)
+    for name, upstream in upstreams.items():
+        backend = {"provider": name, "model": "scripted"}
+        site.declare(
+            {"kind": "Provider", "name": name, "spec": {"protocol": "openai", "base_url": upstream.url}},
+            {"kind": "Version", "name": f"v-{name}", "spec": {"backends": [backend]}},
+        )
+    plan = {
+        "model": "chat",
+        "strategy": "ab",
+        "arms": [{"name": name, "version": f"v-{name}"} for name in upstreams],
+        "experiment": {"hypothesis": "h", "primary": "output_tokens", "effect": -0.1, "samples": 100_000},
+    }
+    failure = {"retries": {"attempts": 1}}
+    model = {"version": "v-long", "endpoints": ["chat.completions"], "failure": failure}
+    site.declare({"kind": "Model", "name": "chat", "spec": model}, {"kind": "Rollout", "name": "three", "spec": plan})
+    key = (await asyncio.to_thread(site.new_key, "callers"))[1]
+    await true_in_a_thread(lambda: site.status_of("chat", key) == 200, timeout_s=10)
+
+    async with StreamLoad(site.gateways[0].port, key, model="chat", per_second=PER_SECOND, users=200) as load:
+        await house.podium("podium experiment start three")
+        await true_in_a_thread(lambda: house.phase("three") == "running", timeout_s=30)
+        design = (await asyncio.to_thread(house.report, "three"))["design"]
+        await true_in_a_thread(lambda: len(load.served) > 100, timeout_s=30)
+        upstreams["empty"].behave("server-error")
+        told = {}
+
+        def ended():
+            told.update(house.report("three"))
+            return any(arm["ended"] for arm in told["arms"])
+
+        await true_in_a_thread(ended, timeout_s=60)
+        served = len(load.served)
+        await true_in_a_thread(lambda: len(load.served) > served + 100, timeout_s=30)
+    failed = [one for one in load.seen if one.status >= 500]
+    assert 0 < len(failed) < 40, len(failed)  # ten in a row, and those that were under way
+    assert [arm["share"] for arm in told["arms"]] == pytest.approx([2 / 3, 1 / 3, 0], abs=0.001)
+    assert (told["phase"], told["design"], told["arms"][2]["ended"]["reason"]) == ("running", design, "burst")
+    assert any(one.startswith("Arm empty ended on ") for one in told["warnings"])
+
+    await house.podium("podium experiment stop three")
+    live = await asyncio.to_thread(house.report, "three")
+    bundle = (await house.podium("podium rollout evidence three last --json")).json()
+    assert bundle["progress"]["design"] == bundle["experiment"]["design"] == design
+    assert bundle["experiment"]["phase"] == live["phase"] == "aborted"
+    await house.podium("podium delete rollout three")
+    kept = (await house.podium("podium experiment report three --json")).json()
+    assert (kept["phase"], kept["design"], kept["arms"][2]["ended"]) == ("aborted", design, live["arms"][2]["ended"])
