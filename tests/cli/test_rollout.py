@@ -5,8 +5,13 @@ import threading
 
 import pytest
 
+from podium.cli.rollout import _tell_bundle
 from podium.control.rollouts.moves import Asked, moved
 from podium.control.rollouts.standing import Standings
+from podium.core.rollouts import Rollout
+from podium.delivery.analysis.compared import MetricResult
+from podium.delivery.analysis.evidence import Bundle
+from podium.delivery.analysis.verdict import Verdict
 from podium.delivery.phases import Happening
 
 HOUSE = """
@@ -148,3 +153,40 @@ def test_wait_outlasts_a_database_that_is_away(podium, declared, soon, happen):
     thread.start()
     podium("rollout", "watch", "r", "--timeout", "20", code=3)
     thread.join(20)
+
+
+def test_evidence_shows_limits_and_the_version_before_beside_what_was_compared(capsys):
+    result = {"arm": "candidate", "decision": "worse", "scale": "absolute", "higher_is_better": False, "alpha": 0.01}
+    result |= {"reference_samples": 0.0, "samples": 300.0, "subjects": 200.0, "upper": None}
+    metrics = tuple(
+        MetricResult(
+            name=name, role=role, reference=reference, value=0.2, effect=0.1, lower=lower, margin=0.0, **result
+        )
+        for name, role, reference, lower in (
+            ("error_rate", "guardrail", 0.05, 0.11),
+            ("empty_rate", "limit", 0.07, 0.12),
+            ("ttft_ms", "watch", 0.09, 0.13),
+        )
+    )
+    verdict = Verdict(outcome="failed", reason="limit_passed", detail="too slow", samples={}, metrics=metrics)
+    rollout = Rollout(model="chat", candidate="v2")
+    bundle = Bundle(
+        name="r",
+        decided_unix_s=0.0,
+        happening="failed",
+        reason="limit_passed",
+        detail="too slow",
+        rollout=rollout,
+        progress=None,
+        verdict=verdict,
+    )
+    _tell_bundle(bundle)
+    told = capsys.readouterr().out
+    lines = {line.split()[0]: line for line in told.splitlines() if line.split()}
+    assert (
+        "error_rate" not in lines
+    )  # of those all are shown, with intervals that end on both sides: here there are none
+    assert "its limit" in lines["empty_rate"]
+    assert "0.07" in lines["empty_rate"]
+    assert "0.12" in lines["empty_rate"]
+    assert "the version before" in lines["ttft_ms"]

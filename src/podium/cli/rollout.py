@@ -45,6 +45,7 @@ Wait = Annotated[
 ]
 Timeout = Annotated[float, typer.Option("--timeout", help="How long to wait at most, seconds.", min=0.1)]
 _A_DAY = 86_400.0
+_HELD = {"limit": "its limit", "watch": "the version before"}  # roles of measures that nothing was compared with
 
 
 def register(app: typer.Typer) -> None:
@@ -245,6 +246,22 @@ def _tell_bundle(bundle: "Bundle") -> None:
     ]
     columns = ("metric", "arm", "value", "compared with", "effect from", "to")
     print_table(columns, metrics, empty="Nothing was measured.", title="Measures and intervals")
+    held = [
+        (
+            one.name,
+            one.arm,
+            _figure(one.value),
+            _figure(one.reference),
+            _HELD[one.role],
+            _figure(one.lower),
+            _figure(one.upper),
+        )
+        for one in (bundle.verdict.metrics if bundle.verdict is not None else ())
+        if one.role in _HELD
+    ]
+    if held:
+        columns = ("metric", "arm", "value", "held against", "which is", "effect from", "to")
+        print_table(columns, held, empty="", title="Not compared at the same time")
     for one in bundle.revisions:
         say(printable(f"{moment_text(one.created_unix_s)} revision {one.number} by {one.author}: {one.message}"))
 
