@@ -8,6 +8,7 @@ from podium.control.rollouts.ports import Trip
 from podium.control.rollouts.standing import Standings
 from podium.control.rollouts.use import Rollouts
 from podium.delivery.analysis.observed import shares_of
+from podium.delivery.phases import Happening
 
 
 class Killed(BaseException):
@@ -62,21 +63,38 @@ async def moves(world):
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
-@pytest.mark.parametrize("by", ["guardrail", "burst"])
-@pytest.mark.parametrize("death", range(1, 8))
-async def test_an_arm_ends_once_whenever_control_is_killed(world, by, death, after):
-    await world.start(arms=("long", "short", "odd"), metrics=["error_rate"], samples=100_000)
-    await world.traffic(900, spoilt="odd" if by == "guardrail" else ())
-    salt, before = (await world.standing()).progress.salt, await moves(world)
-    if by == "burst":
+async def test_an_arm_that_gateways_took_out_ends_once_whenever_control_is_killed(world, after):
+    await world.declare(arms=("long", "short", "odd"))
+    for death in range(1, 9):
+        await world.experiments.start("prompts", author="anna")
+        await world.happen(Happening.PREPARED)
+        salt, before = (await world.standing()).progress.salt, await moves(world)
         world.gateways.tripped = (Trip(rollout="prompts", salt=salt, arm="odd", gateway="g", detail="dead"),)
-    fuse = [death]
+        fuse = [death]
+        progress = await look(world, fuse, after=after)
+
+        assert fuse[0] <= 0
+        await ended_once(world, progress, before)
+        await world.experiments.stop("prompts", author="anna")
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
+@pytest.mark.parametrize("death", [4, 5, 6], ids=["judging", "keeping the evidence", "writing"])
+async def test_an_arm_whose_guardrail_fails_ends_once_whenever_control_is_killed(world, death, after):
+    await world.start(arms=("long", "short", "odd"), metrics=["error_rate"], samples=100_000)
+    await world.traffic(300, spoilt="odd")
+    before, fuse = await moves(world), [death]
     progress = await look(world, fuse, after=after)
 
     assert fuse[0] <= 0
+    assert progress.ended[0].measure == "error_rate"
+    await ended_once(world, progress, before)
+
+
+async def ended_once(world, progress, moves_before):
     assert (progress.phase, [end.arm for end in progress.ended], len(progress.changes)) == ("running", ["odd"], 1)
     assert shares_of(progress.arms) == {"long": 6667, "short": 3333}
-    assert await moves(world) == before + 1
+    assert await moves(world) == moves_before + 1
     assert (await world.rollouts.evidence("prompts", progress.evidence)).happening == "arm_ended"
 
 
