@@ -191,14 +191,14 @@ async def test_it_ends_where_enough_is_known(database, store, load, monkeypatch)
 
 @pytest.mark.usefixtures("running")
 async def test_a_look_reads_history_beside_the_sums(database, store, load):
-    await load(old(3000))
-    await load(new(3000))
+    await load(old(1500))
+    await load(new(1500))
     assert (await store.observe("x", PLAN, progress())).past is None
     await store.read_history("x", PLAN, progress(), MODELS)
     found = await store.observe("x", PLAN, progress())
 
     assert found.past.complete
-    assert (found.past.exchanges, found.past.until_unix_s) == (3000, START_S - 60)
+    assert (found.past.exchanges, found.past.until_unix_s) == (1500, START_S - 60)
     for arm in "ab":
         with_history, without = (one.sums(arm, "output_tokens") for one in (found, Observed(found.arms, found.cells)))
         related = with_history.zy**2 / with_history.zz / with_history.yy

@@ -25,7 +25,8 @@ def worse_sentence(result: MetricResult) -> str:
     whose = {WATCH: " of that", LIMIT: " of that"}.get(result.role, " of the other arm's")
     unit = whose if result.scale == "relative" else ""
     margin = "" if result.role == LIMIT else f", which is more than {result.margin:.3g}"
-    return f"{worse_values(result)}: worse by at least {bound:.3g}{unit}{margin}"
+    history = "" if result.variance_reduction is None else " (adjusted by what subjects did before the start)"
+    return f"{worse_values(result)}: worse by at least {bound:.3g}{unit}{history}{margin}"
 
 
 def ground_sentence(rollout: Rollout, progress: Progress, observed: Observed, before: Reference | None) -> str:
