@@ -119,6 +119,10 @@ def test_a_measure_without_words_keeps_its_name():
             {"name": "ttft_ms", "scale": "relative", "value": 900.0, "reference": 600.0, "effect": 0.5},
             "ttft_ms of arm `odd` is 900 ms against 600 ms, +50% (+12.3% to no bound), worse by more than 5%",
         ),
+        (
+            {"role": "limit", "margin": 0.0},
+            "error_rate of arm `odd` is 40% against 10% at most, +30 points (+12.3 points to no bound)",
+        ),
     ],
 )
 def test_by_what_an_arm_failed_is_told(changes, told):

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from math import floor, log10
 
 from podium.core.experiments import ArmEnd, Method
+from podium.delivery.analysis.alone import LIMIT
 from podium.delivery.analysis.compared import RATES, MetricResult
 from podium.delivery.experiments.effects import Bounds, EffectRow, Finding
 
@@ -147,8 +148,11 @@ def failure_text(result: MetricResult) -> str:
     seen = f"{value_text(name, result.value)} against {value_text(name, result.reference)}"
     between = _between(name, scale, result.lower, result.upper)
     apart = "" if result.effect is None else f", {_apart(name, scale, result.effect)}"
-    margin = _apart(name, scale, result.margin).lstrip("+")
-    return f"{name} of arm `{result.arm}` is {seen}{apart} ({between}), worse by more than {margin}"
+    if result.role == LIMIT:
+        seen, than = f"{seen} at {'least' if result.higher_is_better else 'most'}", ""
+    else:
+        than = f", worse by more than {_apart(name, scale, result.margin).lstrip('+')}"
+    return f"{name} of arm `{result.arm}` is {seen}{apart} ({between}){than}"
 
 
 def ended_text(end: ArmEnd) -> str:
