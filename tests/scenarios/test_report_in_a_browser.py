@@ -56,6 +56,7 @@ LAYOUT = """
       text: block.textContent.slice(0, 60),
       box: box(block),
       cut: block.scrollWidth > block.clientWidth + 1 && colour(block, "overflowX") !== "auto",
+      scrolls: block.scrollWidth > block.clientWidth + 1,
     })),
     cells: [...document.querySelectorAll("td, th")].map((cell) => ({
       text: cell.textContent.slice(0, 60),
@@ -261,6 +262,8 @@ def test_it_can_be_read_wherever_it_is_opened(report, browser):
             assert all(abs(brightness(text["ink"]) - brightness(seen["ground"])) > 0.3 for text in plot["texts"])
         for block in seen["blocks"]:
             assert 0 <= block["box"]["left"] <= block["box"]["right"] <= seen["view"], block["text"]
+        if name == "usual" and width > 1000:
+            assert [block["text"] for block in seen["blocks"] if block["scrolls"]] == []
         cut = [one["text"] for one in (*seen["blocks"], *seen["cells"]) if one["cut"]]
         assert cut == []
         assert max(cell["width"] for cell in seen["cells"]) < 800

@@ -90,6 +90,13 @@ def test_bounds_may_be_open():
     assert bounds_text(row(), None) == ""
 
 
+def test_bounds_say_their_unit_once():
+    points = row(scale="absolute", measure="error_rate")
+    assert bounds_text(points, Bounds(lower=-0.02, upper=0.03)) == "-2 to +3 points"
+    assert bounds_text(points, Bounds(lower=-0.02, upper=None)) == "-2 points to no bound"
+    assert bounds_text(row(), Bounds(lower=-1e-8, upper=1e-8)) == "0% to 0%"
+
+
 def test_what_is_concluded_names_the_interval_that_counts():
     told = concluded(row(), "long", "sequential")
     assert told == (

@@ -43,9 +43,9 @@ p.dim, .dim { color: var(--dim); } code { font-size: .9em; }
 .box { background: var(--box); padding: .35rem 1rem; margin: 1rem 0; } .box p { margin: .4rem 0; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 caption { text-align: left; color: var(--dim); padding: .25rem 0; max-width: calc(100vw - 3rem); }
-th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--grid); vertical-align: top;
+th, td { text-align: left; padding: .35rem .5rem; border-bottom: 1px solid var(--grid); vertical-align: top;
   min-width: 5rem; max-width: 22rem; overflow-wrap: break-word; }
-td:first-child, td:last-child { min-width: 9.5rem; } .long { min-width: 16rem; }
+td:first-child, td.finding { min-width: 9.5rem; } .long { min-width: 16rem; }
 th { vertical-align: bottom; } .number { text-align: right; }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 figure { margin: 1.2rem 0; } figcaption { font-weight: 600; } figcaption::first-letter { text-transform: uppercase; }
@@ -66,11 +66,11 @@ svg .arm3 { stroke: var(--a3); } svg .arm4 { stroke: var(--a4); } svg .arm5 { st
 svg polyline, svg line[class^=arm] { stroke-width: 2; }
 @media print { body { max-width: none; } h2 { break-after: avoid; } svg, tr { break-inside: avoid; }
   .scroll { overflow: visible; } table { font-size: .68rem; }
-  th, td, td:first-child, td:last-child, td.number { min-width: 0; padding: .2rem; white-space: normal; }
+  th, td, td:first-child, td.finding, td.number { min-width: 0; padding: .2rem; white-space: normal; }
   .long { min-width: 4rem; overflow-wrap: anywhere; } }
 """
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-_LONG = 28  # characters
+_LONG = 40  # characters
 _SEEN = {"better": ", better", "worse": ", worse", "different": ", different", "too_few": ", too few"}
 
 
@@ -146,10 +146,10 @@ def _effects(report: ExperimentReport) -> Iterator[str]:
             first or "first",
             "arm's",
             "effect",
+            "finding",
             "sequential interval",
             "fixed interval",
             "variance taken out by history",
-            "finding",
         ),
         (
             (
@@ -159,10 +159,10 @@ def _effects(report: ExperimentReport) -> Iterator[str]:
                 _number(value_text(row.measure, row.reference)),
                 _number(value_text(row.measure, row.value)),
                 _number(effect_text(row, row.effect)),
+                _finding(row),
                 _number(bounds_text(row, row.sequential)),
                 _number(bounds_text(row, row.fixed)),
                 _number(reduction_text(row)),
-                _finding(row),
             )
             for row in report.effects
         ),
@@ -388,7 +388,7 @@ def _number(text: str) -> _Cell:
 
 
 def _finding(row: EffectRow) -> _Cell:
-    return _Cell(FINDINGS[row.finding], row.finding)
+    return _Cell(FINDINGS[row.finding], f"finding {row.finding}")
 
 
 def _axis(measure: str) -> Callable[[float], str]:

@@ -49,7 +49,8 @@ FINDINGS: dict[Finding, str] = {
 }
 _NANO = 1e-9
 _FINE_USD = 0.01
-_DECIMALS = 6
+_DECIMALS = 4
+_POINTS = " points"
 
 
 def measure_text(measure: str) -> str:
@@ -95,7 +96,7 @@ def _apart(measure: str, scale: str, value: float) -> str:
     if scale == "relative":
         return f"{_signed(value * 100)}%"
     if measure in RATES:
-        return f"{_signed(value * 100)} points"
+        return f"{_signed(value * 100)}{_POINTS}"
     if measure == "cost_nanousd":
         return f"{'' if value < 0 else '+'}{dollars(value * _NANO)}"
     return _signed(value)
@@ -118,8 +119,8 @@ def bounds_text(row: EffectRow, bounds: Bounds | None) -> str:
 
 
 def _between(measure: str, scale: str, lower: float | None, upper: float | None) -> str:
-    ends = ("no bound" if end is None else _apart(measure, scale, end) for end in (lower, upper))
-    return " to ".join(ends)
+    first, last = ("no bound" if end is None else _apart(measure, scale, end) for end in (lower, upper))
+    return f"{first.removesuffix(_POINTS) if last.endswith(_POINTS) else first} to {last}"
 
 
 def concluded(row: EffectRow, reference: str, by: Method) -> str:
