@@ -242,7 +242,7 @@ async def test_a_candidate_that_comes_up_and_then_hangs_is_returned_and_nobody_w
     async with stage.callers(patience_s=60):
         await asyncio.to_thread(stage.ask, "start")
         await stage.reaches("running")
-        await stage.more(50)
+        await stage.more(30)
         assert stage.failed == []
         upstreams[1].behave("silent")  # it takes calls, and says nothing
         seen = await stage.reaches("returned", timeout_s=60)

@@ -260,8 +260,8 @@ def _tell_bundle(bundle: "Bundle") -> None:
         if one.role in _HELD
     ]
     if held:
-        columns = ("metric", "arm", "value", "held against", "which is", "effect from", "to")
-        print_table(columns, held, empty="", title="Not compared at the same time")
+        named = ("metric", "arm", "value", "held against", "which is", "effect from", "to")
+        print_table(named, held, empty="", title="Not compared at the same time")
     for one in bundle.revisions:
         say(printable(f"{moment_text(one.created_unix_s)} revision {one.number} by {one.author}: {one.message}"))
 
