@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from podium.control.experiments.views import PlanRequest
-from podium.control.rollouts.ports import Trip
+from podium.control.rollouts.ports import Trial, Trip
 from podium.core.errors import Conflict, InvalidRequest, NotFound
 from podium.delivery.experiments.design import design_digest
 from podium.delivery.phases import Happening
@@ -245,6 +245,22 @@ async def test_however_it_ends_its_evidence_is_kept_and_the_report_is_read_witho
     assert {one.name for one in bundle.metrics} >= {"cost_nanousd", "error_rate"}
     assert bundle.timeline
     assert bundle.revisions
+
+
+async def test_one_whose_versions_never_answer_keeps_why(world):
+    world.gateways.trials = (Trial(gateway="g", answered=False, detail="503 no backend"),)
+    await world.declare()
+    await world.experiments.start("prompts", author="anna")
+    for _ in range(10):
+        await world.loop.once()
+        await asyncio.sleep(0)  # a trial's turn
+        world.clock.advance(10)
+    progress = (await world.standing()).progress
+    bundle = await world.rollouts.evidence("prompts", progress.evidence)
+
+    assert (progress.phase, bundle.happening, bundle.verdict) == ("failed", "could_not_prepare", None)
+    assert "503 no backend" in bundle.detail
+    assert bundle.experiment["phase"] == (await world.experiments.report("prompts")).phase == "failed"
 
 
 async def test_one_that_was_deleted_is_still_reported(world):
