@@ -24,6 +24,7 @@ from podium.delivery.analysis.alone import (
 from podium.delivery.analysis.before import FEWEST_BEFORE, Reference
 from podium.delivery.analysis.compared import Look
 from podium.delivery.analysis.observed import observed_of
+from podium.delivery.phases import Happening
 from podium.delivery.statistics.intervals import Side
 from podium.delivery.statistics.sums import Subject, Sums
 
@@ -182,7 +183,8 @@ def test_while_the_old_version_shows_itself_the_verdict_counts(kit):
     rollout = Rollout(model="m", candidate="new", strategy="blue_green")
     everybody = (ArmShare(name="baseline", version="old", first=0, count=10_000),)
     verdict = kit.verdict(kit.Traffic(1).run(42, share=0.0), rollout, progress=kit.progress(arms=everybody))
-    assert verdict.outcome == "success"
+    assert (verdict.outcome, verdict.happening) == ("success", Happening.STEP_DONE)
+    assert verdict.detail.startswith("nobody has the new version yet but testers; ")
     assert "`old` has had 42 exchanges; 200 are needed for its successor to be watched by them" in verdict.detail
 
 

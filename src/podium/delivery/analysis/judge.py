@@ -15,7 +15,7 @@ from podium.delivery.analysis.tally import span_us
 from podium.delivery.analysis.times import Times
 from podium.delivery.analysis.verdict import Outcome, ShareCheck, Verdict, VerdictReason
 from podium.delivery.analysis.words import ground_sentence, worse_sentence, worse_values
-from podium.delivery.buckets import arms_at, steps_of
+from podium.delivery.buckets import BASELINE, arms_at, steps_of
 from podium.delivery.phases import step_of
 from podium.delivery.statistics.rates import independent, rate_interval
 from podium.delivery.statistics.sample_ratio import sample_ratio
@@ -138,6 +138,8 @@ class _Judgement:
         self, results: Sequence[MetricResult], alone: Sequence[MetricResult], shares: ShareCheck | None
     ) -> Iterator[tuple[Outcome, VerdictReason, str, tuple[BackendFinding, ...]]]:
         """In the order of their weight; the first one counts."""
+        if set(self._shares) == {BASELINE} and self._rollout.strategy != "ab":
+            yield "success", VerdictReason.SEEN_ENOUGH, "nobody has the new version yet but testers", ()
         worse = [result for result in (*results, *alone) if result.decision == "worse"]
         backends = self._backends({(result.arm, result.name) for result in worse})
         if backends:
