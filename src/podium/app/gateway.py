@@ -141,6 +141,7 @@ class Gateway:
             clock=clock,
             limits=None if shared is None else shared.limits,
             budgets=own if shared is None else shared.budgets,
+            together=None if shared is None else shared.admission,
         )
         standings = StandingsPath(self._standings(pepper, None if own is None else own.book).answer)
         surface = self._surface(settings, pepper, standings)

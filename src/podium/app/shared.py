@@ -17,6 +17,7 @@ from podium.store.redis.members import Members
 from podium.store.redis.notices import Notices
 from podium.store.redis.scripts import Scripts
 from podium.store.redis.settings import RedisSettings
+from podium.store.redis.shared_admission import SharedAdmission
 from podium.store.redis.shared_budgets import SharedBudgets
 from podium.store.redis.shared_limits import SharedLimits
 from podium.telemetry.process_metrics import ProcessMetrics
@@ -39,6 +40,7 @@ class Shared:
     leases: Leases
     store: RedisBudgetStore
     limiter: RedisLimiter
+    admission: SharedAdmission | None  # None: with quota leases, most of it is not asked for at all
 
 
 @asynccontextmanager
@@ -70,6 +72,9 @@ async def open_shared(
                 client, store, members, clock, crossed=crossed, quota_leases=settings.quota_leases
             ) as budgets,
         ):
+            admission = None
+            if not settings.quota_leases:
+                admission = SharedAdmission(client, exchanges, limiter, store, limits, budgets, clock)
             yield Shared(
                 client=client,
                 limits=limits,
@@ -79,6 +84,7 @@ async def open_shared(
                 leases=Leases(client, scripts),
                 store=store,
                 limiter=limiter,
+                admission=admission,
             )
 
 

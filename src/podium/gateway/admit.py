@@ -18,7 +18,7 @@ from podium.economics.budgets.values import Cost
 from podium.economics.estimate import estimate_input_tokens
 from podium.gateway.faces import Request
 from podium.gateway.landing import Outcome
-from podium.gateway.ports import Budgets, Caller, Limits
+from podium.gateway.ports import Admission, Budgets, Caller, Limits
 from podium.gateway.settings import GatewaySettings
 from podium.gateway.world import Principal, World
 from podium.traffic.limiting import buckets as limiting
@@ -36,9 +36,18 @@ _new = tuple.__new__  # of a named tuple; its own takes three times as long
 class Admitter:
     """Takes an exchange's share of limits and budgets before it costs anything, and corrects it at the end."""
 
-    def __init__(self, limits: Limits, budgets: Budgets, settings: GatewaySettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        budgets: Budgets,
+        settings: GatewaySettings,
+        clock: Clock,
+        together: Admission | None = None,
+    ) -> None:
+        """`together`: asks for both at once what has to be asked for."""
         self.limits = limits
         self.budgets = budgets
+        self._together = together
         self._settings = settings
         self._clock = clock
 
@@ -59,14 +68,18 @@ class Admitter:
         if not (buckets or charges):
             return None
         input_tokens, answers = estimate_input_tokens(exchange.bytes_in), request.answers
-        answer_tokens = 0 if exchange.endpoint == "embeddings" else request.answer_token_limit
-        if answer_tokens is None:
-            answer_tokens = self._settings.assumed_output_tokens
+        answer_tokens = self._most_answer_tokens(exchange, request)
         cost = _NO_COST
         if charges:
             cost = estimate_cost(world.dearest_price(exchange.model), input_tokens, answer_tokens, answers)
         if buckets:
-            taken = self.limits.acquire(buckets, charge_of(input_tokens, answer_tokens * answers), now_ns)
+            charge = charge_of(input_tokens, answer_tokens * answers)
+            if charges and self._together is not None:
+                asked = budgeting.Reservation(exchange.id, charges, cost, exchange.started_unix_ns)
+                both = self._together.admit(buckets, charge, asked, now_ns)
+                if both is not None:
+                    return self._go_on_with_both(both, exchange, outcome)
+            taken = self.limits.acquire(buckets, charge, now_ns)
             if type(taken) is Grant:  # nearly always
                 outcome.grant, outcome.limits = taken, self.limits
             elif isinstance(taken, _DECIDED):
@@ -74,6 +87,13 @@ class Admitter:
             else:
                 return self._go_on(taken, exchange, charges, cost, outcome)
         return self._reserve(exchange, charges, cost, outcome, now_ns) if charges else None
+
+    def _most_answer_tokens(self, exchange: Exchange, request: Request) -> int:
+        """Of one answer."""
+        if exchange.endpoint == "embeddings":
+            return 0
+        limit = request.answer_token_limit
+        return self._settings.assumed_output_tokens if limit is None else limit
 
     async def _go_on(
         self,
@@ -88,6 +108,19 @@ class Admitter:
             reserved = self._reserve(exchange, charges, cost, outcome, self._clock.monotonic_ns())
             if reserved is not None:
                 await reserved
+        exchange.admitted_at_ns = self._clock.monotonic_ns()
+
+    async def _go_on_with_both(
+        self,
+        both: Awaitable[tuple[Grant | limiting.Refusal, budgeting.Reservation | budgeting.Refusal | None]],
+        exchange: Exchange,
+        outcome: Outcome,
+    ) -> None:
+        taken, reserved = await both
+        self._granted(taken, outcome)
+        if isinstance(reserved, budgeting.Refusal):
+            _refuse(reserved, outcome)
+        outcome.reserved = True
         exchange.admitted_at_ns = self._clock.monotonic_ns()
 
     def _granted(self, taken: Grant | limiting.Refusal, outcome: Outcome) -> None:

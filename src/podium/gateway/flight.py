@@ -26,7 +26,7 @@ from podium.gateway.flags import MAX_CONTEXT_LENGTH, check_context_length
 from podium.gateway.judging import Judges
 from podium.gateway.landing import Landing, Outcome, json_headers
 from podium.gateway.mirror import Mirrors
-from podium.gateway.ports import Budgets, Caller, EventSink, Journal, Limits
+from podium.gateway.ports import Admission, Budgets, Caller, EventSink, Journal, Limits
 from podium.gateway.settings import GatewaySettings
 from podium.gateway.settle import settle
 from podium.gateway.world import Principal, World
@@ -64,8 +64,12 @@ class Flight:
         clock: Clock,
         limits: Limits | None = None,
         budgets: Budgets | None = None,
+        together: Admission | None = None,
     ) -> None:
-        """`limits`, `budgets`: those that gateways share; None: this process counts for itself."""
+        """`limits`, `budgets`: those that gateways share; None: this process counts for itself.
+
+        `together`: asks for both at once.
+        """
         self.in_flight = 0
         self._landed: asyncio.Future[None] | None = None  # somebody waits for the last one
         self._worlds = worlds
@@ -84,6 +88,7 @@ class Flight:
             budgets or Book(lease_s=_LEASE_S, max_ended=_ENDED),
             settings,
             clock,
+            together,
         )
 
     def fly(self, exchange: Exchange, caller: Caller) -> Coroutine[Any, Any, None]:

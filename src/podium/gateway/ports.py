@@ -10,6 +10,7 @@ from podium.traffic.limiting import buckets as limiting
 from podium.traffic.limiting.limiter import Grant, LastRefusal
 
 __all__ = [
+    "Admission",
     "Answer",
     "Budgets",
     "Caller",
@@ -232,3 +233,19 @@ class Budgets(Protocol):
 
     def release(self, reservation_id: bytes) -> object:
         """Give back what was held: it cost nothing."""
+
+
+class Admission(Protocol):
+    """Limits and budgets asked for together, where one store keeps both; with the promises of `Limits`."""
+
+    def admit(
+        self,
+        buckets: Sequence[limiting.Bucket],
+        charge: limiting.Charge,
+        asked: budgets.Reservation,
+        now_ns: int,
+    ) -> Awaitable[tuple[Grant | limiting.Refusal, budgets.Reservation | budgets.Refusal | None]] | None:
+        """Take `charge` from every bucket and hold `asked` in every account, or nothing at all; None: ask each alone.
+
+        A grant beside a refusal of budgets holds nothing; it tells how limits stand. Both are ended as ever.
+        """

@@ -79,16 +79,16 @@ async def test_every_key_but_the_index_and_the_mark_ends_by_itself(open_client, 
 
     lasting = {key.decode() for key in server.command("KEYS", "*") if server.command("PTTL", key) == -1}
 
-    assert lasting == {"{podium}:budget1:mark", "{podium}:budget1:accounts", "{podium}:budget1:leases"}
+    assert lasting == {"{podium}:budget2:mark", "{podium}:budget2:accounts", "{podium}:budget2:leases"}
 
 
 async def test_accounts_that_are_gone_leave_the_pages(open_client, server):
     store = store_of(await open_client(server))
     await reserve(store, 1)
-    server.command("DEL", f"{{podium}}:budget1:account:{CHARGE.key}")
+    server.command("DEL", f"{{podium}}:budget2:account:{CHARGE.key}")
 
     assert await store.accounts("", 10) == ()
-    assert server.command("ZCARD", "{podium}:budget1:accounts") == 0
+    assert server.command("ZCARD", "{podium}:budget2:accounts") == 0
 
 
 async def test_a_cost_that_was_admitted_without_the_store_counts_once(client):
@@ -119,7 +119,7 @@ async def test_what_ends_in_an_account_that_was_lost_is_left_to_the_repair(clien
     store = store_of(client)
     for number in (1, 2):
         await reserve(store, number)
-    server.command("DEL", f"{{podium}}:budget1:account:{CHARGE.key}")
+    server.command("DEL", f"{{podium}}:budget2:account:{CHARGE.key}")
 
     assert (await store.settle((1).to_bytes(16, "big"), Cost(7, 0))).outcome is SettlementOutcome.COUNTED
     store.skew_us += 601 * 10**6

@@ -46,6 +46,16 @@ async def test_calls_of_one_turn_of_the_loop_make_one_round_trip(client):
     assert client.figures.round_trips - before == 1
 
 
+async def test_what_nobody_waits_for_goes_out_first_in_the_same_round_trip(client):
+    await client.send("SET", "k", "before")
+    news = [("SET", "k", "after")]
+    client.before_each_batch(lambda: client.send(*news.pop()) if news else None)
+    before = client.figures.round_trips
+
+    assert await asyncio.gather(client.send("GET", "k"), client.send("ECHO", "x")) == [b"after", b"x"]
+    assert client.figures.round_trips - before == 1
+
+
 async def test_what_is_more_than_a_batch_goes_in_several(client):
     answers = await asyncio.gather(*(client.send("ECHO", f"{number}") for number in range(1000)))
 

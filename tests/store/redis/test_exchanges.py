@@ -3,8 +3,8 @@ import asyncio
 import pytest
 from redis.exceptions import ResponseError
 
-from podium.economics.budgets.values import Cost
-from podium.store.redis.exchanges import Exchanges, end_step, finish_step, reserve_step, take_step
+from podium.economics.budgets.values import Cost, Reservation
+from podium.store.redis.exchanges import Exchanges, admit_step, end_step, finish_step, reserve_step, take_step
 from podium.store.redis.scripts import STEPS_AT_ONCE
 from podium.testing.budget_conformance import make_charge
 from podium.testing.waiting import eventually
@@ -43,6 +43,11 @@ def reserve(number, usd=10, charge=CHARGE, deadline_us=0):
     return reserve_step(bytes([number]) * 16, deadline_us, (charge,), Cost(usd, 0), NOW_NS)
 
 
+def admit(grant, number, usd=10, deadline_us=0):
+    reservation = Reservation(bytes([number]) * 16, (CHARGE,), Cost(usd, 0), NOW_NS)
+    return admit_step(grant, deadline_us, ALL, ONE, reservation)
+
+
 def finish(number, usd=None):
     return finish_step(bytes([number]) * 16, None if usd is None else Cost(usd, 0))
 
@@ -57,7 +62,7 @@ async def test_steps_are_done_in_order_and_see_what_those_before_did(ask):
         finish(1, 20), reserve(2, 60)
     )  # fmt: skip
 
-    assert codes(answers) == [1, 1, 0, 1, 1, 0, 1, 0, b"counted", 1]
+    assert codes(answers) == [1, 1, 0, 1, 1, 0, 1, 0, "counted", 1]
     assert answers[4][2::3] == [1, 1, 0]  # left
     assert answers[9] == [1, 20]
 
@@ -74,7 +79,34 @@ async def test_what_one_call_did_the_next_one_finds(ask):
     ]
     together = codes(await ask(*steps)) + codes(await ask(take("d"), finish(2, 10), reserve(3, 71), reserve(3, 70)))
 
-    assert together == [1, 1, 1, 1, 1, b"counted", 1, 0, b"counted", 0, 1]
+    assert together == [1, 1, 1, 1, 1, "counted", 1, 0, "counted", 0, 1]
+
+
+async def test_limits_and_budgets_admit_together_or_not_at_all(ask):
+    answers = await ask(admit("a", 1, 60), admit("b", 2, 60), admit("c", 3, 40), admit("d", 4, 0), admit("e", 5, 0))
+
+    assert [codes(answer) for answer in answers] == [[1, 1], [1, 0], [1, 1], [0], [0]]
+    assert [answer[0][2::3] for answer in answers] == [[2, 2, 1], [2, 2, 1], [1, 1, 0], [1, 1, 0], [1, 1, 0]]
+    assert (answers[0][1], answers[2][1]) == ([1, 40], [1, 0])
+    assert codes(await ask(take("f"), end_step("a", ALL, ONE, NOTHING), take("f"), reserve(6, 1))) == [0, 1, 1, 0]
+
+
+async def test_who_is_admitted_again_has_nothing_more(ask):
+    twice = [admit("a", 1, 60), admit("b", 2, 40)]
+    first, again = await ask(*twice), await ask(*twice)
+
+    assert [codes(answer) for answer in first + again] == [[1, 1]] * 4
+    assert again[1][0][2::3] == [1, 1, 0]
+    await ask(end_step("a", ALL, ONE, NOTHING), finish(1, 20))
+    assert codes((await ask(admit("a", 1, 60)))[0]) == [1, 2]
+    assert codes(await ask(take("c"), reserve(3, 40))) == [1, 1]
+
+
+async def test_who_ended_before_it_was_admitted_has_nothing(ask):
+    await ask(end_step("a", ALL, ONE, NOTHING), finish(1), admit("a", 1, 100))
+
+    assert (await ask(take("b"), reserve(2, 100)))[0][2::3] == [2, 2, 1]
+    assert codes((await ask(admit("c", 2, 100)))[0]) == [1, 1]
 
 
 async def test_a_step_that_is_asked_again_does_nothing_more(ask):
@@ -94,9 +126,11 @@ async def test_what_was_ended_before_it_came_takes_nothing(ask):
 
 
 async def test_of_steps_that_come_too_late_the_others_are_done(ask):
-    late, early, late_too = await ask(take("a", deadline_us=LATE), take("b"), reserve(1, deadline_us=LATE))
+    late, early, late_too, both = await ask(
+        take("a", deadline_us=LATE), take("b"), reserve(1, deadline_us=LATE), admit("c", 2, deadline_us=LATE)
+    )
 
-    assert (late[0], early[0], late_too[0]) == (-1, 1, -1)
+    assert (late[0], early[0], late_too[0], both[0][0], len(both)) == (-1, 1, -1, -1, 1)
     assert early[2::3] == [2, 2, 1]
 
 
@@ -108,7 +142,7 @@ async def test_a_limit_that_was_changed_counts_for_those_who_know_of_it(ask):
 
 
 async def test_a_step_with_a_foreign_key_fails_alone(exchanges, server):
-    server.command("SET", "{podium}:limit1:bucket:places", "not ours")
+    server.command("SET", "{podium}:limit2:bucket:places", "not ours")
 
     wrong, right = await asyncio.gather(
         exchanges.run(take("a"), 0, LEASE_US), exchanges.run(reserve(1), 0, LEASE_US), return_exceptions=True

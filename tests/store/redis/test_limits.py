@@ -156,7 +156,7 @@ async def test_every_key_ends_by_itself(limiter, server):
     keys = [key.decode() for key in server.command("KEYS", "*")]
 
     assert len(keys) == 4
-    assert all(key.startswith("{podium}:limit1:") and server.command("PTTL", key) >= 600_000 for key in keys)
+    assert all(key.startswith("{podium}:limit2:") and server.command("PTTL", key) >= 600_000 for key in keys)
 
 
 BUCKETS = (

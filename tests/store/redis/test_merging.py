@@ -18,6 +18,9 @@ class Merger:
     def command(self, asks):
         return (self.name, *[step for ask in asks for step in ask])
 
+    def answers(self, answer):
+        return answer[::-1]  # as the command says it
+
 
 @dataclass
 class Call:
@@ -37,7 +40,7 @@ def test_each_call_gets_its_own_answers_in_order(kinds):
     ]
 
     commands, counts = commands_of(calls)
-    answers = [command if command[0] == "alone" else list(command[1:]) for command in commands]
+    answers = [command if command[0] == "alone" else list(command[:0:-1]) for command in commands]
 
     assert spread(calls, counts, answers) == [call.command if call.merger is None else list(call.ask) for call in calls]
     assert all(len(command) - 1 <= MOST or count == 1 for command, count in zip(commands, counts, strict=True))
@@ -57,7 +60,7 @@ def test_an_error_of_the_command_is_everybodys_and_one_of_a_step_its_own():
     calls = [Call((), merger, (number,)) for number in range(4)]
     wrong = ResponseError("wrong")
 
-    found = spread(calls, [2, 2], [NoScriptError("none"), [wrong, 1]])
+    found = spread(calls, [2, 2], [NoScriptError("none"), [1, wrong]])
 
     assert [type(one) for one in found[:2]] == [NoScriptError, NoScriptError]
     assert found[0] is not found[1]

@@ -185,7 +185,7 @@ async def test_a_reservation_that_was_in_doubt_is_counted_once(own_server, open_
     await gateway.shared.store.reserve(
         number, (CHARGE,), Cost(30, 0), gateway.clock.unix_ns()
     )  # done, but not heard of
-    made = gateway.budgets._decide(number, (CHARGE,), Cost(30, 0), gateway.clock.unix_ns(), 0, in_doubt=True)
+    made = gateway.budgets.decide(number, (CHARGE,), Cost(30, 0), gateway.clock.unix_ns(), 0, in_doubt=True)
 
     assert await sums(gateway) == (0, 40)
     gateway.budgets.settle(made.id, Cost(25, 0))
@@ -199,7 +199,7 @@ async def test_a_reservation_that_was_in_doubt_is_given_back(ended, open_gateway
     number, now_ns = (2).to_bytes(16, "big"), gateway.clock.unix_ns()
     await gateway.shared.store.reserve(number, (CHARGE,), Cost(40, 0), now_ns)  # done, but not heard of
 
-    gateway.budgets._decide(number, (CHARGE,), Cost(40 if ended == "released" else 61, 0), now_ns, 0, in_doubt=True)
+    gateway.budgets.decide(number, (CHARGE,), Cost(40 if ended == "released" else 61, 0), now_ns, 0, in_doubt=True)
     gateway.budgets.release(number)
     await eventually(lambda: not gateway.untold)
 

@@ -248,7 +248,7 @@ async def test_a_store_that_answers_slower_than_allowed_is_done_without(own_serv
 
 async def test_a_key_of_another_kind_does_not_fail_a_caller(open_gateway, server):
     gateway = await open_gateway(server)
-    server.command("LPUSH", "{podium}:limit1:bucket:requests", "?")
+    server.command("LPUSH", "{podium}:limit2:bucket:requests", "?")
 
     assert type(await gateway.acquire((REQUESTS,), ONE)) is Grant
 

@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from podium.economics.budgets.account import Account
-from podium.economics.budgets.values import Charge, Cost, Crossing, Settlement, SettlementOutcome
+from podium.economics.budgets.values import Charge, Crossing, Settlement, SettlementOutcome
 
 __all__ = [
     "DAY_MS",
-    "ChargePacker",
+    "ChargeWords",
     "SliceCode",
     "SliceTold",
     "SliceWords",
+    "account_from",
     "account_of",
     "crossing_of",
     "pack_charges",
@@ -27,9 +28,7 @@ DAY_MS = 86_400_000
 _LONGEST_MS = 400 * DAY_MS
 _REMEMBERED = 20_000  # packed charges
 _HOUR_NS = 3600 * 10**9
-_NOTHING = Cost(0, 0)
-_MAP_OF_10 = b"\x8a"
-_ESTIMATE = msgspec.msgpack.encode("estimate")
+_ORDER = ("key", "unit", "amount", "hard", "bucket", "parts", "ttl_ms", "blob")
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -45,7 +44,7 @@ class SliceWords(msgspec.Struct, omit_defaults=True):
     more: int
     new: bool = False  # the store has never answered to it
     last: bool = False  # it ends with this
-    charge: msgspec.Raw = msgspec.Raw()
+    charge: dict[str, Any] | None = None  # as `words_of_charge`
 
 
 class SliceCode(IntEnum):
@@ -68,52 +67,41 @@ class SliceTold(NamedTuple):
     crossings: tuple[Crossing, ...]
 
 
-class ChargePacker:
-    """Packs charges of reservations, each account's once as far as it stays the same."""
+class ChargeWords:
+    """Charges as `exchanges.lua` reads them, those of an account worked out once as far as they stay the same."""
 
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Charge, int, bytes]] = {}
+        self._known: dict[str, tuple[Charge, int, tuple[str | int, ...]]] = {}
 
-    def pack(self, charge: Charge, unix_ns: int, estimate: Cost | None = None) -> bytes:
-        """As `pack_charges`, of one; without an estimate, it says none. `charge` is of that moment."""
+    def of(self, charge: Charge, unix_ns: int) -> tuple[str | int, ...]:
+        """Key, unit, amount, hard, bucket, parts, ttl_ms, blob, as in `words_of_charge`; `charge` is of that moment."""
         known = self._known.get(charge.key)
         if known is None or known[0] is not charge or unix_ns > known[1]:
             words = words_of_charge(charge, unix_ns)
-            del words["estimate"]
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            known = self._known[charge.key] = (charge, unix_ns + _HOUR_NS, _pack(words))
-        if estimate is None:
-            return known[2]
-        return b"%b%b%b%b" % (
-            _MAP_OF_10,
-            known[2][1:],
-            _ESTIMATE,
-            _pack(estimate[0 if charge.rule.unit == "usd" else 1]),
-        )
+            known = self._known[charge.key] = (charge, unix_ns + _HOUR_NS, tuple(words[name] for name in _ORDER))
+        return known[2]
 
 
-def pack_charges(charges: Sequence[Charge], unix_ns: int, estimate: Cost = _NOTHING) -> bytes:
+def pack_charges(charges: Sequence[Charge], unix_ns: int) -> bytes:
     """Charges as the scripts read them."""
-    return _pack([words_of_charge(charge, unix_ns, estimate) for charge in charges])
+    return _pack([words_of_charge(charge, unix_ns) for charge in charges])
 
 
-def words_of_charge(charge: Charge, unix_ns: int, estimate: Cost = _NOTHING) -> dict[str, Any]:
+def words_of_charge(charge: Charge, unix_ns: int) -> dict[str, Any]:
     """A charge as the scripts read it; `unit` is an index of Lua, which begins at 1."""
     rule, length_ns = charge.rule, charge.bucket_ns
-    unit = 0 if rule.unit == "usd" else 1
     until_ns = length_ns * (charge.buckets + 2) if length_ns else charge.end_ns - unix_ns
     return {
         "key": charge.key,
-        "unit": unit + 1,
-        "estimate": estimate[unit],
+        "unit": 1 if rule.unit == "usd" else 2,
         "amount": rule.amount,
         "hard": rule.hard,
         "parts": charge.buckets if length_ns else 0,
         "bucket": unix_ns // length_ns if length_ns else 0,
-        "soft": [number for mark in rule.soft for number in mark],
         "ttl_ms": min(max(until_ns // 1_000_000, 0) + 2 * DAY_MS, _LONGEST_MS),
         "blob": msgspec.json.encode(charge).decode(),
     }
@@ -121,7 +109,11 @@ def words_of_charge(charge: Charge, unix_ns: int, estimate: Cost = _NOTHING) -> 
 
 def account_of(raw: bytes, charge: Charge | None = None) -> Account:
     """An account from its packed state, under this charge or the one that it was last asked with."""
-    state = msgspec.msgpack.decode(raw)
+    return account_from(msgspec.msgpack.decode(raw), charge)
+
+
+def account_from(state: dict[str, Any], charge: Charge | None = None) -> Account:
+    """As `account_of`, of the state."""
     account = Account(charge or msgspec.json.decode(state["blob"], type=Charge))
     account.settled, account.reserved, account.running = state["settled"], state["reserved"], state["running"]
     account.mark_ns, account.mended_ns = state["mark"] * 1000, state["mended"] * 1000
@@ -139,7 +131,8 @@ def _pairs(flat: Any) -> dict[Any, int]:
     return dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
 
 
-_PLAIN = {outcome.value.encode(): Settlement(outcome) for outcome in SettlementOutcome}
+_PLAIN: dict[str | bytes, Settlement] = {outcome.value: Settlement(outcome) for outcome in SettlementOutcome}
+_PLAIN |= {outcome.value.encode(): Settlement(outcome) for outcome in SettlementOutcome}
 
 
 def settlement(told: list[Any]) -> Settlement:

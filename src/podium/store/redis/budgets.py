@@ -25,10 +25,10 @@ from podium.economics.budgets.values import (
     Standing,
 )
 from podium.store.redis.budget_words import (
-    ChargePacker,
     SliceCode,
     SliceTold,
     SliceWords,
+    account_from,
     account_of,
     crossing_of,
     pack_charges,
@@ -53,16 +53,15 @@ class RedisBudgetStore:
     `exchanges`: what a limiter has, too, so that what both ask for goes out together.
     """
 
-    __slots__ = ("_client", "_exchanges", "_lease_us", "_packer", "_prefix", "_scripts", "lease_s", "left", "skew_us")
+    __slots__ = ("_client", "_exchanges", "_lease_us", "_prefix", "_scripts", "lease_s", "left", "skew_us")
 
     def __init__(
         self, client: RedisClient, scripts: Scripts, *, lease_s: float, exchanges: Exchanges | None = None
     ) -> None:
         self._client, self._scripts = client, scripts
-        self._prefix = f"{client.settings.prefix}:budget1:"
+        self._prefix = f"{client.settings.prefix}:budget2:"
         self._exchanges = exchanges or Exchanges(scripts, client.settings.prefix)
         self._lease_us = int(lease_s * 1_000_000)
-        self._packer = ChargePacker()
         self.lease_s = lease_s
         self.left: OrderedDict[str, tuple[int, int]] = (
             OrderedDict()
@@ -85,20 +84,26 @@ class RedisBudgetStore:
         latest_s = self._client.deadline_s() if deadline_s is None else deadline_s
         for _ in range(2):
             step = reserve_step(reservation_id, self._client.deadline_us(), charges, estimate, unix_ns)
-            code, *told = await self._exchanges.run(step, self.skew_us, self._lease_us, deadline_s=deadline_s)
+            told = await self._exchanges.run(step, self.skew_us, self._lease_us, deadline_s=deadline_s)
+            if told[0] != -1:
+                return self.outcome_of(Reservation(reservation_id, tuple(charges), estimate, unix_ns), told)
             deadline_s = latest_s
-            if code == 1:
-                self._note(charges, told)
-                return Reservation(reservation_id, tuple(charges), estimate, unix_ns)
-            if code == 0:
-                accounts = [account_of(raw, charge) for raw, charge in zip(told, charges, strict=True)]
-                self._note(charges, [account.standing().left for account in accounts])
-                return refusal(accounts, estimate, unix_ns)
-            if code == 2:  # noqa: PLR2004 - see the script
-                raise ValueError("this reservation has ended")
             self._client.figures.late += 1
-            self._client.learn_time(told[0])
+            self._client.learn_time(told[1])
         raise StoreUnavailable(StoreTrouble.REFUSED, "the server's clock jumps")
+
+    def outcome_of(self, asked: Reservation, told: list[Any]) -> Reservation | Refusal:
+        """What the script answered to who asked for this reservation. ValueError: it has ended."""
+        code, *told = told
+        charges = asked.charges
+        if code == 1:
+            self._note(charges, told)
+            return asked
+        if code == 0:
+            accounts = [account_from(state, charge) for state, charge in zip(told, charges, strict=True)]
+            self._note(charges, [account.standing().left for account in accounts])
+            return refusal(accounts, asked.estimate, asked.made_unix_ns)
+        raise ValueError("this reservation has ended")
 
     async def settle(self, reservation_id: bytes, fact: Cost) -> Settlement:
         """As BudgetStore."""
@@ -133,7 +138,7 @@ class RedisBudgetStore:
         """
         for charge, one in zip(charges, slices, strict=True):
             if one.new and not one.last:
-                one.charge = msgspec.Raw(self._packer.pack(charge, one.made * 1000, Cost(0, 0)))
+                one.charge = words_of_charge(charge, one.made * 1000)
         told = await self._run("keep", self.skew_us, self._lease_us, share, msgspec.msgpack.encode(slices))
         answers = [slice_told(one) for one in told]
         for charge, one, answer in zip(charges, slices, answers, strict=True):

@@ -9,13 +9,14 @@ Rules
    every call must be one that may be executed twice.
 5. Connections are opened, and the store is looked at, beside the calls.
 6. Calls that ask the same merger and wait one behind the other go out as one command.
+7. Who has something to say that nobody waits for is asked for it before each round trip; it goes out first.
 """
 
 import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from redis.exceptions import (
@@ -69,6 +70,7 @@ class RedisClient:
         self._calls: deque[_Call] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()  # connections that wait for calls
         self._woken = False  # one of them is about to take what waits
+        self._fill: list[Callable[[], None]] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._connected = 0
         self._opening = 0
@@ -154,6 +156,10 @@ class RedisClient:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
+
+    def before_each_batch(self, fill: Callable[[], None]) -> None:
+        """Call this before each round trip: what it asks for goes along, before what waits."""
+        self._fill.append(fill)
 
     def deadline_us(self) -> int:
         """The latest moment, in the server's time, at which a call made now is of use; 0 when that is not known."""
@@ -247,6 +253,7 @@ class RedisClient:
             while True:
                 if not self._calls:
                     await self._next_calls(looked_s + interval_s)
+                self._fill_in()
                 self._woken = False
                 if batch := self._take():
                     if self._calls:
@@ -280,6 +287,16 @@ class RedisClient:
             pass  # an old connection may break; whether a new one can be made decides
         return False
 
+    def _fill_in(self) -> None:
+        """Put what has to be said before what waits."""
+        waiting, self._calls = self._calls, deque()
+        self._woken = True  # no other connection needs to look
+        try:
+            for fill in self._fill:
+                fill()
+        finally:
+            self._calls.extend(waiting)
+
     def _take(self) -> list[_Call]:
         """The calls of the next round trip; those that nobody waits for any more are left out."""
         batch: list[_Call] = []
@@ -294,7 +311,7 @@ class RedisClient:
         """Send a batch and hand out the answers. False: the connection is of no use any more."""
         self.figures.round_trips += 1
         try:
-            async with asyncio.timeout_at(batch[0].deadline_s):
+            async with asyncio.timeout_at(min([call.deadline_s for call in batch])):
                 commands, counts = commands_of(batch)
                 answers = spread(batch, counts, await connection.exchange(commands))
         except TimeoutError as error:  # before OSError, which it is

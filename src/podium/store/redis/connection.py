@@ -23,7 +23,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from podium.core.errors import OperatorError
 from podium.store.redis.settings import RedisSettings
 
-__all__ = ["Command", "RedisConnection", "check_url", "words_of"]
+__all__ = ["Command", "RedisConnection", "check_url", "error_of", "words_of"]
 
 Command = tuple[str | bytes | int, ...]
 
@@ -88,7 +88,7 @@ class _Answers(asyncio.Protocol):
 
     def __init__(self, inner: Any) -> None:
         self._loop = asyncio.get_running_loop()
-        self._reader = hiredis.Reader(replyError=_error_of, notEnoughData=_NOT_ENOUGH)
+        self._reader = hiredis.Reader(replyError=error_of, notEnoughData=_NOT_ENOUGH)
         self._transport: asyncio.WriteTransport = inner._writer.transport  # noqa: SLF001 - it has no other face
         self._asked: asyncio.Future[list[Any]] | None = None
         self._answers: list[Any] = []
@@ -129,7 +129,7 @@ class _Answers(asyncio.Protocol):
             self._asked.set_exception(error)
 
 
-def _error_of(text: str) -> Exception:
+def error_of(text: str) -> Exception:
     """The error that the server answers with."""
     if text.startswith(_NO_USE):
         return BrokenError(text)

@@ -5,23 +5,26 @@ common, the buckets of a key or the accounts of a budget, is sent, read and writ
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from podium.economics.budgets.values import Charge, Cost
-from podium.store.redis.budget_words import ChargePacker
+from podium.economics.budgets.values import Charge, Cost, Reservation
+from podium.store.redis.budget_words import ChargeWords
+from podium.store.redis.connection import error_of
 from podium.store.redis.scripts import MergedScript, Scripts, script
 from podium.traffic.limiting.buckets import MEASURES, Bucket
 from podium.traffic.limiting.buckets import Charge as Taken
 
-__all__ = ["Exchanges", "Step", "end_step", "finish_step", "reserve_step", "take_step"]
+__all__ = ["Exchanges", "Step", "admit_step", "end_step", "finish_step", "reserve_step", "take_step"]
 
 _NOTHING = Cost(0, 0)
-_TAKE, _END, _RESERVE, _SETTLE, _RELEASE = range(1, 6)  # as in exchanges.lua
-_REMEMBERED = 20_000  # packed buckets
+_TAKE, _END, _RESERVE, _SETTLE, _RELEASE, _ADMIT = range(1, 7)  # as in exchanges.lua
+_REMEMBERED = 20_000  # buckets
+_MEASURED_AT = {what: number for number, what in enumerate(MEASURES)}
 _pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
 
 
 class Step:
@@ -50,7 +53,7 @@ def take_step(grant: str, deadline_us: int, buckets: tuple[Bucket, ...], charge:
 
 def end_step(grant: str, buckets: tuple[Bucket, ...], charge: Taken, facts: Taken) -> Step:
     """End a grant of this charge that took `facts` in truth."""
-    whats = [MEASURES.index(bucket.what) for bucket in buckets]
+    whats = [_MEASURED_AT[bucket.what] for bucket in buckets]
     return Step(_END, grant, buckets=buckets, amounts=[facts[what] - charge[what] for what in whats])
 
 
@@ -62,6 +65,17 @@ def reserve_step(
     return Step(*words, charges=charges, estimate=estimate, unix_ns=unix_ns)
 
 
+def admit_step(
+    grant: str, deadline_us: int, buckets: tuple[Bucket, ...], charge: Taken, reservation: Reservation
+) -> Step:
+    """Take and reserve, both or neither."""
+    unix_ns = reservation.made_unix_ns
+    step = Step(_ADMIT, grant, deadline_us, reservation.id.hex(), unix_ns // 1000)
+    step.buckets, step.amounts = buckets, _amounts(buckets, charge)
+    step.charges, step.estimate, step.unix_ns = reservation.charges, reservation.estimate, unix_ns
+    return step
+
+
 def finish_step(reservation_id: bytes, fact: Cost | None) -> Step:
     """End a reservation; None: it cost nothing."""
     name = reservation_id.hex()
@@ -71,12 +85,12 @@ def finish_step(reservation_id: bytes, fact: Cost | None) -> Step:
 class Exchanges:
     """Has steps done, those of one process in the fewest scripts."""
 
-    __slots__ = ("_buckets", "_merged", "_packer", "_prefix", "_scripts")
+    __slots__ = ("_buckets", "_charges", "_merged", "_prefix", "_scripts")
 
     def __init__(self, scripts: Scripts, prefix: str) -> None:
         self._scripts, self._prefix = scripts, prefix
-        self._buckets: dict[str, tuple[Bucket, msgspec.Raw]] = {}
-        self._packer = ChargePacker()
+        self._buckets: dict[str, tuple[Bucket, tuple[str | int, ...]]] = {}
+        self._charges = ChargeWords()
         self._merged: dict[tuple[int, int], MergedScript] = {}
 
     async def run(self, step: Step, skew_us: int, lease_us: int, *, deadline_s: float | None = None) -> Any:
@@ -102,57 +116,65 @@ class Exchanges:
     def _script(self, skew_us: int, lease_us: int) -> MergedScript:
         merged = self._merged.get((skew_us, lease_us))
         if merged is None:
-            keys = (f"{self._prefix}:budget1:", f"{self._prefix}:limit1:")
+            keys = (f"{self._prefix}:budget2:", f"{self._prefix}:limit2:")
 
             def arguments(steps: list[Step]) -> tuple[int, int, bytes]:
                 return skew_us, lease_us, self._packed(steps)
 
             merged = self._merged[skew_us, lease_us] = MergedScript(
-                script("exchanges", "limits", "budgets"), keys, arguments
+                script("exchanges", "limits", "budgets"), keys, arguments, _answers
             )
         return merged
 
     def _packed(self, steps: list[Step]) -> bytes:
-        bucket_at: dict[int, int] = {}  # by identity: numbers of Lua, which begin at 1
-        charge_at: dict[int, int] = {}
-        buckets: list[msgspec.Raw] = []
-        charges: list[msgspec.Raw] = []
-        written = []
+        flat: list[str | int] = [0]
+        sets: dict[int, list[int]] = {}  # of what comes together, by identity: where in the list each of them is
         for step in steps:
-            words: list[Any] = [*step.words]
+            if step.buckets is not None and id(step.buckets) not in sets:
+                sets[id(step.buckets)] = _put(flat, map(self._words_of_bucket, step.buckets))
+            if step.charges is not None and id(step.charges) not in sets:
+                sets[id(step.charges)] = _put(flat, [self._charges.of(charge, step.unix_ns) for charge in step.charges])
+        flat[0] = len(flat) + 1
+        for step in steps:
+            at = len(flat)
+            flat.append(0)
+            flat += step.words
             if step.buckets is not None:
-                takes: list[int] = []
-                for bucket, amount in zip(step.buckets, step.amounts, strict=True):
-                    number = bucket_at.get(id(bucket))
-                    if number is None:
-                        buckets.append(self._packed_bucket(bucket))
-                        number = bucket_at[id(bucket)] = len(buckets)
-                    takes += (number, amount)
-                words.append(takes)
+                flat.append(2 * len(step.buckets))
+                for pair in zip(sets[id(step.buckets)], step.amounts, strict=True):
+                    flat += pair
             if step.charges is not None:
-                costs: list[int] = []
+                flat.append(2 * len(step.charges))
                 estimate = step.estimate
-                for charge in step.charges:
-                    number = charge_at.get(id(charge))
-                    if number is None:
-                        charges.append(msgspec.Raw(self._packer.pack(charge, step.unix_ns)))
-                        number = charge_at[id(charge)] = len(charges)
-                    costs += (number, estimate[0 if charge.rule.unit == "usd" else 1])
-                words.append(costs)
-            written.append(words)
-        return _pack((buckets, charges, written))
+                for number, charge in zip(sets[id(step.charges)], step.charges, strict=True):
+                    flat += (number, estimate[0 if charge.rule.unit == "usd" else 1])
+            flat[at] = len(flat) - at - 1
+        return _pack(flat)
 
-    def _packed_bucket(self, bucket: Bucket) -> msgspec.Raw:
+    def _words_of_bucket(self, bucket: Bucket) -> tuple[str | int, ...]:
         known = self._buckets.get(bucket.key)
         if known is None or known[0] is not bucket:
             if len(self._buckets) >= _REMEMBERED:
                 self._buckets.clear()
-            known = self._buckets[bucket.key] = (bucket, msgspec.Raw(_pack(_words(bucket))))
+            known = self._buckets[bucket.key] = (bucket, _words(bucket))
         return known[1]
 
 
+def _put(flat: list[str | int], described: Iterable[tuple[str | int, ...]]) -> list[int]:
+    """Where they are then; numbers of Lua begin at 1."""
+    numbers = []
+    for words in described:
+        numbers.append(len(flat) + 1)
+        flat += words
+    return numbers
+
+
+def _answers(packed: bytes) -> list[Any]:
+    return [error_of(answer) if type(answer) is str else answer for answer in _unpack(packed)]
+
+
 def _amounts(buckets: tuple[Bucket, ...], charge: Taken) -> list[int]:
-    return [charge[MEASURES.index(bucket.what)] for bucket in buckets]
+    return [charge[_MEASURED_AT[bucket.what]] for bucket in buckets]
 
 
 def _words(bucket: Bucket) -> tuple[str | int, ...]:

@@ -26,7 +26,7 @@ from podium.traffic.limiting.buckets import MEASURES, NOTHING, Bucket, Charge, R
 from podium.traffic.limiting.limiter import Grant
 from podium.traffic.limiting.wording import REASONS, refusal_message
 
-__all__ = ["ENDS_AT_ONCE", "RedisGrant", "RedisLimiter"]
+__all__ = ["ENDS_AT_ONCE", "RedisGrant", "RedisLimiter", "outcome_of"]
 
 _SECOND_NS = 1_000_000_000
 _UNENDED = 10_000
@@ -76,7 +76,7 @@ class RedisLimiter:
     ) -> None:
         self._client, self._scripts = client, scripts
         self._exchanges = exchanges or Exchanges(scripts, client.settings.prefix)
-        self._prefix = f"{client.settings.prefix}:limit1:"
+        self._prefix = f"{client.settings.prefix}:limit2:"
         self._lease_us = lease_ns // 1000
         self._unended: deque[tuple[RedisGrant, Charge]] = deque(maxlen=_UNENDED)
         self._end_later: Callable[[tuple[RedisGrant, Charge]], None] = self._unended.append
@@ -102,21 +102,24 @@ class RedisLimiter:
         if not buckets:
             return grant
         try:
-            code, *told = await (self._take_and_make_up(grant) if self._unended else self._take(grant))
+            told = await (self._take_and_make_up(grant) if self._unended else self._take(grant))
         except StoreUnavailable as error:
             if error.in_doubt:
-                self._end_later((grant, NOTHING))
+                self.end_later(grant)
             raise
         except asyncio.CancelledError:
-            self._end_later((grant, NOTHING))  # it may have been sent
+            self.end_later(grant)  # it may have been sent
             raise
-        grant.told = _standings(grant.asked, told)
-        return grant if code == 1 else _refusal(grant, told)
+        return outcome_of(grant, told)
 
     def grant(self, buckets: Sequence[Bucket], charge: Charge, at_ns: int = 0) -> RedisGrant:
         """A grant with a name of its own, which nobody has admitted yet."""
         name = f"{self._name}{next(self._numbers):x}"
         return RedisGrant([], charge, 0, at_ns, id=name, asked=tuple(buckets))
+
+    def end_later(self, grant: RedisGrant) -> None:
+        """Have it told that a grant, which the store may know, took nothing."""
+        self._end_later((grant, NOTHING))
 
     async def settle(self, grant: RedisGrant, facts: Charge) -> None:
         """End an exchange that took `facts` in truth. Never fails: what cannot be told now is told later."""
@@ -211,6 +214,13 @@ class RedisLimiter:
     def _keys(self, grant: RedisGrant) -> tuple[str, ...]:
         prefix = self._prefix
         return (f"{prefix}grant:{grant.id}", *[f"{prefix}bucket:{bucket.key}" for bucket in grant.asked])
+
+
+def outcome_of(grant: RedisGrant, told: list[int]) -> RedisGrant | Refusal:
+    """What the script answered to who asked for this grant."""
+    code, *numbers = told
+    grant.told = _standings(grant.asked, numbers)
+    return grant if code == 1 else _refusal(grant, numbers)
 
 
 def _end_steps(ends: Sequence[tuple[RedisGrant, Charge]]) -> list[Step]:

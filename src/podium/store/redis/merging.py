@@ -13,8 +13,7 @@ __all__ = ["Merger", "Single", "commands_of", "spread"]
 class Merger(Protocol):
     """Makes one command of what several calls ask for.
 
-    An ask is a sequence of steps; a command has no more than `most` of them, but where one ask alone has. The command's
-    answer is a list with the answer of each step.
+    An ask is a sequence of steps; a command has no more than `most` of them, but where one ask alone has.
     """
 
     @property
@@ -23,6 +22,9 @@ class Merger(Protocol):
 
     def command(self, asks: Sequence[Sequence[Any]]) -> Command:
         """The command; called when it is about to be sent, perhaps again."""
+
+    def answers(self, answer: Any, /) -> list[Any]:
+        """What the command's answer says of each step: its answer, or a ResponseError."""
 
 
 class Single(Protocol):
@@ -69,9 +71,9 @@ def spread(calls: Sequence[Single], counts: Sequence[int], answers: Sequence[Any
         elif isinstance(answer, ResponseError):
             found += [type(answer)(*answer.args) for _ in range(count)]
         else:
-            at = 0
+            at, answers_of_steps = 0, first.merger.answers(answer)
             for call in calls[len(found) : len(found) + count]:
-                own = answer[at : at + len(call.ask)]
+                own = answers_of_steps[at : at + len(call.ask)]
                 at += len(call.ask)
                 found.append(next((one for one in own if isinstance(one, ResponseError)), own))
     return found

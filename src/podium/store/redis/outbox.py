@@ -1,7 +1,8 @@
 """What has to be told to the shared store, and nobody waits for.
 
 Rules
-1. What is put in goes out together with what is asked for next, and before it; after two milliseconds at the latest.
+1. What is put in goes out with the next round trip, before what is asked for in it: the client calls `flush`. After two
+   milliseconds at the latest.
 2. What could not be told is told again until it is, oldest first, by a task that the outbox owns. So telling a thing
    twice must do nothing more.
 3. It is bounded: what is older than `give_up_s`, and the oldest of more than `most`, is given up and counted.
@@ -99,7 +100,7 @@ class Outbox(Generic[Item]):
         self._keep([item])
 
     def flush(self) -> None:
-        """Send what is new, now: it goes out before what is sent after this."""
+        """Send what is new, now."""
         new = self._new
         while new:
             batch = [new.popleft() for _ in range(min(len(new), self._batch))]

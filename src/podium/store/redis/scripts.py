@@ -123,25 +123,37 @@ class Scripts:
 
 
 class MergedScript:
-    """A script that does the steps of many asks. `arguments` makes its arguments of all their steps."""
+    """A script that does the steps of many asks.
+
+    `arguments` makes its arguments of all their steps; `answers` reads what it returns: an answer or an error of each.
+    """
 
     __slots__ = ("by_digest", "script", "whole")
 
     def __init__(
-        self, what: Script, keys: tuple[str, ...], arguments: Callable[[list[Any]], Sequence[str | bytes | int]]
+        self,
+        what: Script,
+        keys: tuple[str, ...],
+        arguments: Callable[[list[Any]], Sequence[str | bytes | int]],
+        answers: Callable[[Any], list[Any]],
     ) -> None:
         self.script = what
-        self.by_digest = _Whose(("EVALSHA", what.digest, len(keys), *keys), arguments)
-        self.whole = _Whose(("EVAL", what.text, len(keys), *keys), arguments)
+        self.by_digest = _Whose(("EVALSHA", what.digest, len(keys), *keys), arguments, answers)
+        self.whole = _Whose(("EVAL", what.text, len(keys), *keys), arguments, answers)
 
 
 class _Whose:
     """podium.store.redis.merging.Merger."""
 
-    __slots__ = ("_arguments", "_begin", "most")
+    __slots__ = ("_arguments", "_begin", "answers", "most")
 
-    def __init__(self, begin: Command, arguments: Callable[[list[Any]], Sequence[str | bytes | int]]) -> None:
-        self._begin, self._arguments = begin, arguments
+    def __init__(
+        self,
+        begin: Command,
+        arguments: Callable[[list[Any]], Sequence[str | bytes | int]],
+        answers: Callable[[Any], list[Any]],
+    ) -> None:
+        self._begin, self._arguments, self.answers = begin, arguments, answers
         self.most = STEPS_AT_ONCE
 
     def command(self, asks: Sequence[Sequence[Any]]) -> Command:

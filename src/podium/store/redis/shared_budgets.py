@@ -98,6 +98,7 @@ class SharedBudgets:
             told=self._told,
             lost=self._lost,
         )
+        client.before_each_batch(self.outbox.flush)
         self.quotas: BudgetQuotas | None = None
         if quota_leases:
             self.quotas = BudgetQuotas(store, lambda: members.count, clock, crossed)
@@ -132,7 +133,7 @@ class SharedBudgets:
         if not charges:
             return Reservation(reservation_id, (), estimate, unix_ns)
         if self._client.state is not StoreState.UP:
-            return self._decide(reservation_id, charges, estimate, unix_ns, now_ns)
+            return self.decide(reservation_id, charges, estimate, unix_ns, now_ns)
         if self.quotas is not None and reservation_id not in self._running:
             made = self.quotas.reserve(reservation_id, charges, estimate, unix_ns, now_ns)
             if made is not None:
@@ -173,7 +174,6 @@ class SharedBudgets:
     async def _ask(
         self, reservation_id: bytes, charges: Sequence[Charge], estimate: Cost, unix_ns: int
     ) -> Reservation | Refusal:
-        self.outbox.flush()
         running = self._running.get(reservation_id)
         if running is not None and running.here:
             return running.reservation
@@ -184,17 +184,25 @@ class SharedBudgets:
                 outcome = await self._reserve(self.quotas, reservation_id, charges, estimate, unix_ns)
         except StoreUnavailable as error:
             now_ns = self._clock.monotonic_ns()
-            return self._decide(reservation_id, charges, estimate, unix_ns, now_ns, in_doubt=error.in_doubt)
+            return self.decide(reservation_id, charges, estimate, unix_ns, now_ns, in_doubt=error.in_doubt)
         except ResponseError as error:
             _log.error("shared_budgets_wrong", error=str(error))
-            return self._decide(reservation_id, charges, estimate, unix_ns, self._clock.monotonic_ns())
+            return self.decide(reservation_id, charges, estimate, unix_ns, self._clock.monotonic_ns())
         except asyncio.CancelledError:
-            self.outbox.put(_End(reservation_id, None))  # it may have been sent
+            self.end_later(reservation_id)  # it may have been sent
             raise
-        if isinstance(outcome, Reservation):
-            self._running[reservation_id] = _Running(outcome, here=False)
-            self._leases.begin(reservation_id)
+        self.hear(outcome)
         return outcome
+
+    def hear(self, outcome: Reservation | Refusal) -> None:
+        """Take note of what the store has answered."""
+        if isinstance(outcome, Reservation):
+            self._running[outcome.id] = _Running(outcome, here=False)
+            self._leases.begin(outcome.id)
+
+    def end_later(self, reservation_id: bytes) -> None:
+        """Have it told that what the store may hold cost nothing."""
+        self.outbox.put(_End(reservation_id, None))
 
     async def _reserve(
         self, quotas: BudgetQuotas, reservation_id: bytes, charges: Sequence[Charge], estimate: Cost, unix_ns: int
@@ -227,7 +235,7 @@ class SharedBudgets:
         await asyncio.gather(keeper, return_exceptions=True)
         await quotas.close()
 
-    def _decide(
+    def decide(
         self,
         reservation_id: bytes,
         charges: Sequence[Charge],
@@ -237,7 +245,7 @@ class SharedBudgets:
         *,
         in_doubt: bool = False,
     ) -> Reservation | Refusal:
-        """Decide here, by the local shares."""
+        """Decide here, by the local shares. `in_doubt`: the store may hold it all the same."""
         known = self._running.get(reservation_id)
         if known is not None:
             return known.reservation

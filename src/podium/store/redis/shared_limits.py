@@ -62,6 +62,7 @@ class SharedLimits:
         self.local = LocalShares(local or Limiter(lease_ns=limiter.lease_ns), lambda: members.count)
         self.outbox: Outbox[_End] = Outbox(limiter.send_end, self._end, batch=ENDS_AT_ONCE, give_up_s=lease_s)
         limiter.hand_over_ends(self.outbox.put)
+        client.before_each_batch(self.outbox.flush)
         self._running: Renewals[RedisGrant] = Renewals(lease_s, self._renew)
         self.quotas: Quotas | None = None
         if quota_leases:
@@ -149,20 +150,24 @@ class SharedLimits:
         return await self._limiter.look(bucket)
 
     async def _ask(self, buckets: Sequence[Bucket], charge: Charge, now_ns: int) -> Grant | Refusal:
-        self.outbox.flush()
         try:
             outcome = await self._limiter.acquire(buckets, charge, now_ns)
         except (StoreUnavailable, ResponseError) as error:
             if isinstance(error, ResponseError):
                 _log.error("shared_limits_wrong", error=str(error))
             return self.local.acquire(buckets, charge, self._clock.monotonic_ns())
+        self.hear(outcome, charge, now_ns)
+        return outcome
+
+    def hear(self, outcome: RedisGrant | Refusal, charge: Charge, now_ns: int) -> None:
+        """Take note of what the store has answered to who asked for `charge` at `now_ns`."""
         if isinstance(outcome, RedisGrant):
-            self._running.begin(outcome)
+            if not outcome.ended:
+                self._running.begin(outcome)
             self._note(outcome.told, now_ns)
         else:
             self._note(outcome.standings, now_ns)
             self._note_refusal(outcome, charge, now_ns)
-        return outcome
 
     def _seen_standings(self, buckets: Sequence[Bucket], now_ns: int) -> tuple[Standing, ...]:
         seen, found = self._seen, []

@@ -1,4 +1,4 @@
 -- KEYS: prefix. ARGV: skew_us, ahead_us. Returns the moment in microseconds.
 local mark = now_us() + tonumber(ARGV[1]) + tonumber(ARGV[2])
-redis.call('SET', MARK, text(mark))
+call('SET', MARK, text(mark))
 return mark

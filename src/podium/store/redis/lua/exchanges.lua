@@ -1,36 +1,58 @@
 -- What many exchanges begin and end with, in the order in which it was asked for: each step is as atomic as the script,
 -- and what they have in common is read and written once.
--- KEYS: prefix of budgets, prefix of limits. ARGV: skew_us, lease_us, packed {buckets, charges, steps}.
--- A bucket is {key, kind, amount, burst, window_us}, a charge is as `open_account` reads it. A step begins with its code;
--- `takes` and `costs` are lists of a number in buckets or charges and an amount, one after the other.
---   1 take    {1, grant, deadline_us, takes}
+-- KEYS: prefix of budgets, prefix of limits. ARGV: skew_us, lease_us, packed words: one flat list, which is read in a third of
+-- the time of lists in a list. The first word is where steps begin; before them, at the numbers that steps name, stand
+--   buckets: key, kind, amount, burst, window_us
+--   charges: key, unit, amount, hard, bucket, parts, ttl_ms, blob
+-- Of each step there is how many words follow, its code, and the others. `takes` and `costs` are how many words follow, then
+-- the number of a bucket or charge and an amount, one after the other.
+--   1 take    grant, deadline_us, takes
 --     {1, as `tell_one` each} when all were taken from, {0, the same} when none was, {-1, now} when it is too late
---   2 end     {2, grant, takes}: by how much facts differ from what was taken
+--   2 end     grant, takes: by how much facts differ from what was taken
 --     1, or 0 when the grant is not known: it had ended before
---   3 reserve {3, id, deadline_us, made_us, costs}
---     {1, left in each account} held, {1} it is held already, {2} it had ended before, {0, packed accounts} no room,
+--   3 reserve id, deadline_us, made_us, costs
+--     {1, left in each account} held, {1} it is held already, {2} it had ended before, {0, accounts} no room,
 --     {-1, now} too late
---   4 settle  {4, id, nanousd, tokens}, 5 release {5, id}
+--   4 settle  id, nanousd, tokens
+--   5 release id
 --     {outcome, crossings...}
--- Returns the answers; of a step that failed, for example because of a key that is not ours, the error.
+--   6 admit   grant, deadline_us, id, made_us, takes, costs: take and reserve, both or neither
+--     {as 1, as 3}, the second only if there was room to take; {{-1, now}} too late
+-- Returns the answers, packed; of a step that failed, for example because of a key that is not ours, the error as a text.
 local LIMITS = KEYS[2]
 local time, lease = now_us(), tonumber(ARGV[2])
 local now = time + tonumber(ARGV[1])
 local now_text, until_us, grant_px = text(now), text(now + lease), text(lease / 1000 + SPARE_MS)
 local held_px, ended_px = text(lease / 1000 + REMEMBER_MS), text(REMEMBER_MS)
-local batch = cmsgpack.unpack(ARGV[3])
-local kinds, charges = batch[1], batch[2]
+local SETTLED, RELEASED = cmsgpack.pack('settled', 0, 0, 0, 0, false), cmsgpack.pack('released', 0, 0, 0, 0, false)
+local UNKNOWN = {'unknown', 0, 0, 0, 0, false}
+local words = cmsgpack.unpack(ARGV[3])
 local buckets, touched = {}, {} -- by key, as they stand; those that are to be written
+local found = {} -- buckets of the step that is looked at
+local begun, ended = {}, {} -- leases of reservations, with their ends; written at once
+local joined, left = {}, {} -- places by bucket and by key, with their ends; written at once
 expire(now, 100)
 
+local function write_joined(b)
+  if joined[b] then call('ZADD', b.key, unpack(joined[b])) end
+  joined[b] = nil
+end
+
+local function write_left(key)
+  if left[key] then redis.pcall('ZREM', key, unpack(left[key])) end
+  left[key] = nil
+end
+
 local function bucket_at(number)
-  local kind = kinds[number]
-  local b = buckets[kind[1]]
+  local name, amount, burst = words[number], words[number + 2], words[number + 3]
+  local b = buckets[name]
   if not b then
-    b = open(LIMITS .. 'bucket:' .. kind[1], kind[2], kind[3], kind[4], kind[5], now, lease)
-    buckets[kind[1]] = b
-  elseif b.amount ~= kind[3] or b.burst ~= kind[4] then -- the limit was changed a moment ago
-    b.amount, b.burst, b.spare = kind[3], kind[4], 1e-6 + kind[4] * 1e-12
+    local key = LIMITS .. 'bucket:' .. name
+    write_left(key)
+    b = open(key, words[number + 1], amount, burst, words[number + 4], now, lease)
+    buckets[name] = b
+  elseif b.amount ~= amount or b.burst ~= burst then -- the limit was changed a moment ago
+    b.amount, b.burst, b.spare = amount, burst, 1e-6 + burst * 1e-12
   end
   return b
 end
@@ -39,18 +61,13 @@ local function grant_key(grant)
   return LIMITS .. 'grant:' .. grant
 end
 
-local function tell_all(code, takes)
-  local answer = {code}
-  for i = 1, #takes, 2 do tell_one(answer, bucket_at(takes[i]), takes[i + 1], now) end
-  return answer
-end
-
 -- Whether all have room, and the serial that a grant would have.
 local function look(takes)
   local room, serial = true, now
-  for i = 1, #takes, 2 do
-    local b = bucket_at(takes[i])
-    room = room and fits(b, takes[i + 1])
+  for i = takes + 1, takes + words[takes], 2 do
+    local b = bucket_at(words[i])
+    found[(i - takes + 1) / 2] = b
+    if b.used + words[i + 1] > b.burst + b.spare then room = false end
     if b.last and b.last >= serial then serial = b.last + 1 end
     if b.changed then touched[b] = true end
   end
@@ -59,43 +76,67 @@ end
 
 -- Take what has room; nothing when the grant was given before.
 local function take(grant, serial, takes)
-  if not redis.call('SET', grant_key(grant), text(serial) .. ' ' .. now_text, 'PX', grant_px, 'NX') then return end
-  for i = 1, #takes, 2 do
-    local b, amount = bucket_at(takes[i]), takes[i + 1]
-    if b.kind == 'c' then
-      if amount > 0 then b.used = b.used + redis.call('ZADD', b.key, until_us, grant) end
-    elseif b.kind == 'g' then
+  local value = (serial == now and now_text or text(serial)) .. ' ' .. now_text
+  if not call('SET', grant_key(grant), value, 'PX', grant_px, 'NX') then return end
+  for i = takes + 1, takes + words[takes], 2 do
+    local b, amount = found[(i - takes + 1) / 2], words[i + 1]
+    if b.kind == 'g' then
       mark(b, serial)
       b.used = b.used + amount
-    else
+    elseif b.kind == 's' then
       add_to_slot(b, b.slot, amount)
+    elseif amount > 0 then
+      local list = joined[b] or {}
+      list[#list + 1], list[#list + 2] = until_us, grant
+      joined[b], b.used = list, b.used + 1
     end
     touched[b] = true
   end
 end
 
+-- After `look`; without `room`, how long until there is.
+local function tell_all(room, takes)
+  local answer = {room and 1 or 0}
+  for i = takes + 1, takes + words[takes], 2 do
+    local b = found[(i - takes + 1) / 2]
+    tell_one(answer, b, room and 0 or wait_us(b, words[i + 1], now), now)
+  end
+  return answer
+end
+
 local function known(grant)
-  return redis.call('EXISTS', grant_key(grant)) == 1
+  return call('EXISTS', grant_key(grant)) == 1
+end
+
+local function leave(key, grant)
+  local b = buckets[key]
+  if b then
+    write_joined(b)
+    b.used = b.used - call('ZREM', b.key, grant)
+  else
+    local set = LIMITS .. 'bucket:' .. key
+    local list = left[set] or {}
+    list[#list + 1], left[set] = grant, list
+  end
 end
 
 local function give_back_or_more(grant, takes)
-  local value = redis.call('GET', grant_key(grant))
+  local key = grant_key(grant)
+  local value = call('GET', key)
   if not value then -- it has ended; or it is still to come, on another connection: then it finds that it has ended
-    redis.call('SET', grant_key(grant), 'ended', 'PX', 10000)
+    call('SET', key, 'ended', 'PX', 10000)
     return 0
   end
   local serial, at = value:match('(%d+) (%d+)')
   if not serial then return 0 end
-  redis.call('DEL', grant_key(grant))
+  call('DEL', key)
   serial, at = tonumber(serial), tonumber(at)
-  for i = 1, #takes, 2 do
-    local kind, difference = kinds[takes[i]], takes[i + 1]
-    if kind[2] == 'c' then
-      local gone = redis.call('ZREM', LIMITS .. 'bucket:' .. kind[1], grant)
-      local b = buckets[kind[1]]
-      if b then b.used = b.used - gone end
+  for i = takes + 1, takes + words[takes], 2 do
+    local number, difference = words[i], words[i + 1]
+    if words[number + 1] == 'c' then
+      leave(words[number], grant)
     elseif difference ~= 0 then
-      local b = bucket_at(takes[i])
+      local b = bucket_at(number)
       correct(b, difference, serial, at, now)
       touched[b] = true
     end
@@ -106,11 +147,11 @@ end
 -- The accounts of `costs`, and whether all have room.
 local function accounts_of(costs)
   local accounts, room = {}, true
-  for i = 1, #costs, 2 do
-    local charge = charges[costs[i]]
-    local a = open_account(charge, true)
-    accounts[(i + 1) / 2] = a
-    if charge.hard and a.settled + a.reserved + costs[i + 1] > charge.amount then room = false end
+  for i = costs + 1, costs + words[costs], 2 do
+    local c = words[i]
+    local a = open_account(words[c], words[c + 4], words[c + 5], words[c + 7], true)
+    accounts[#accounts + 1] = a
+    if words[c + 3] and a.settled + a.reserved + words[i + 1] > words[c + 2] then room = false end
   end
   return accounts, room
 end
@@ -118,38 +159,39 @@ end
 local function no_room(accounts, costs)
   local answer = {0}
   for i, a in ipairs(accounts) do
-    local charge, ahead = charges[costs[2 * i - 1]], a.ahead or 0 -- what slices hold for exchanges to come
-    local missing = charge.hard and a.settled + a.reserved + costs[2 * i] - charge.amount or 0
-    if missing > 0 and missing <= ahead then
+    local c, amount = words[costs + 2 * i - 1], words[costs + 2 * i]
+    local missing = words[c + 3] and a.settled + a.reserved + amount - words[c + 2] or 0
+    if missing > 0 and missing <= a.ahead then -- what slices hold for exchanges to come
       a.recall = now + RECALL_US
-      write_account(charge, a)
+      write_account(words[c], words[c + 6], a)
     end
-    answer[i + 1] = cmsgpack.pack(a)
+    answer[i + 1] = described(a)
   end
   return answer
 end
 
 -- What is known of a reservation when it is asked for again.
 local function asked_before(id)
-  local raw = redis.call('GET', reservation_key(id))
-  return raw and {cmsgpack.unpack(raw).state == 'open' and 1 or 2}
+  local raw = call('GET', reservation_key(id))
+  return raw and {cmsgpack.unpack(raw) == 'open' and 1 or 2}
 end
 
 local function hold(id, made, accounts, costs)
-  local held, answer = {}, {1}
+  local r, answer = {'open', made, 0, 0, 0, false}, {1}
   for i = 1, #accounts do
-    local charge = charges[costs[2 * i - 1]]
-    held[i] = {key = charge.key, unit = charge.unit, estimate = costs[2 * i], bucket = charge.bucket, ttl_ms = charge.ttl_ms}
+    local c, at = words[costs + 2 * i - 1], HOLDS + HOLD * i - HOLD
+    r[at + 1], r[at + 2], r[at + 3], r[at + 4], r[at + 5] =
+      words[c], words[c + 1], words[costs + 2 * i], words[c + 4], words[c + 6]
   end
-  local r = cmsgpack.pack({state = 'open', made = made, charges = held})
-  if not redis.call('SET', reservation_key(id), r, 'PX', held_px, 'NX') then return asked_before(id) end
-  redis.call('ZADD', LEASES, until_us, id)
+  if not call('SET', reservation_key(id), cmsgpack.pack(unpack(r)), 'PX', held_px, 'NX') then return asked_before(id) end
+  begun[#begun + 1], begun[#begun + 2] = until_us, id
   for i, a in ipairs(accounts) do
-    local charge = charges[costs[2 * i - 1]]
-    a.reserved, a.running = a.reserved + costs[2 * i], a.running + 1
+    local c = words[costs + 2 * i - 1]
+    a.reserved, a.running = a.reserved + words[costs + 2 * i], a.running + 1
     if made < a.mark then a.earlier = a.earlier + 1 end
-    write_account(charge, a)
-    answer[i + 1] = math.max(0, charge.amount - a.settled - a.reserved)
+    write_account(words[c], words[c + 6], a)
+    local rest = words[c + 2] - a.settled - a.reserved
+    answer[i + 1] = rest > 0 and rest or 0
   end
   return answer
 end
@@ -160,57 +202,84 @@ local function reserve(id, made, costs)
   return hold(id, made, accounts, costs)
 end
 
+-- Count what a reservation cost whose lease had ended.
+local function count_late(r, fact, crossings)
+  local made, counted = r[MADE], #r == HOLDS
+  for i = HOLDS + 1, #r, HOLD do
+    local a = known_account(r[i], r[i + 3])
+    if a then
+      if made >= a.mended then
+        counted = true
+        count(a, fact[r[i + 1]], made, r[i + 3], crossings)
+      end
+      write_account(r[i], r[i + 4], a)
+    end
+  end
+  return counted and 'counted_late' or 'mended'
+end
+
 -- End a reservation; `fact` is what it cost in nano-dollars and in tokens, nil when nothing.
 local function finish(id, fact)
-  local raw = redis.call('GET', reservation_key(id))
-  if not raw then return {'unknown'} end
-  local r, outcome, crossings = cmsgpack.unpack(raw), fact and 'counted' or 'released', {}
-  if r.state == 'settled' or r.state == 'released' then return {'already'} end
-  if r.state == 'open' then
-    close(id, r, fact, crossings)
+  local key = reservation_key(id)
+  local raw = call('GET', key)
+  local r, outcome, crossings = raw and {cmsgpack.unpack(raw)} or UNKNOWN, fact and 'counted' or 'released', {}
+  local state = r[STATE]
+  if state == 'unknown' then -- or it is still to come, on another connection: then it finds that it has ended
+    remember(id, r, 10000)
+    return {state}
+  end
+  if state == 'settled' or state == 'released' then return {'already'} end
+  if state == 'open' then
+    give_up(r, fact, crossings)
+    ended[#ended + 1] = id
   elseif fact then
-    local counted = #r.charges == 0
-    for _, charge in ipairs(r.charges) do
-      local a = open_account(charge, false)
-      if a then
-        if r.made >= a.mended then
-          counted = true
-          count(a, fact[charge.unit], r.made, charge.bucket, crossings)
-        end
-        write_account(charge, a)
-      end
-    end
-    outcome = counted and 'counted_late' or 'mended'
+    outcome = count_late(r, fact, crossings)
   end
-  r.state, r.charges = fact and 'settled' or 'released', {}
-  redis.call('SET', reservation_key(id), cmsgpack.pack(r), 'PX', ended_px)
-  local answer = {outcome}
-  for i, crossing in ipairs(crossings) do answer[i + 1] = crossing end
-  return answer
+  call('SET', key, fact and SETTLED or RELEASED, 'PX', ended_px)
+  return {outcome, unpack(crossings)}
 end
 
-local function answer_of(s)
-  local code = s[1]
-  if (code == 1 or code == 3) and too_late(time, s[3]) then
-    return {-1, time}
-  elseif code == 1 then
-    local room, serial = look(s[4])
-    if room then take(s[2], serial, s[4]) end
-    return tell_all((room or known(s[2])) and 1 or 0, s[4])
-  elseif code == 2 then
-    return give_back_or_more(s[2], s[3])
+local function admit(grant, id, made, takes)
+  local costs = takes + words[takes] + 1
+  local room, serial = look(takes)
+  if not room and not known(grant) then return {tell_all(false, takes)} end
+  local held = reserve(id, made, costs)
+  if room and held[1] == 1 then take(grant, serial, takes) end
+  return {tell_all(true, takes), held}
+end
+
+-- Of the step whose code is at `at`.
+local function answer_of(at)
+  local code, name = words[at], words[at + 1]
+  if code == 2 then
+    return give_back_or_more(name, at + 2)
+  elseif code == 4 then
+    return finish(name, {words[at + 2], words[at + 3]})
+  elseif code == 5 then
+    return finish(name, nil)
+  elseif too_late(time, words[at + 2]) then
+    return code == 6 and {{-1, time}} or {-1, time}
+  elseif code == 6 then
+    return admit(name, words[at + 3], words[at + 4], at + 5)
   elseif code == 3 then
-    return reserve(s[2], s[4], s[5])
+    return reserve(name, words[at + 3], at + 4)
   end
-  return finish(s[2], code == 4 and {s[3], s[4]} or nil)
+  local room, serial = look(at + 3)
+  if room then take(name, serial, at + 3) end
+  return tell_all(room or known(name), at + 3)
 end
 
-local answers = {}
-for i, s in ipairs(batch[3]) do
-  local fine, answer = pcall(answer_of, s)
-  if not fine then answer = type(answer) == 'table' and {err = answer.err} or {err = 'ERR ' .. answer} end
-  answers[i] = answer
+local answers, at, last = {}, words[1], #words
+while at < last do
+  local fine, answer = pcall(answer_of, at + 1)
+  if not fine then answer = type(answer) == 'table' and answer.err or tostring(answer) end
+  answers[#answers + 1] = answer
+  at = at + words[at] + 1
 end
+if #begun > 0 then call('ZADD', LEASES, unpack(begun)) end
+if #ended > 0 then call('ZREM', LEASES, unpack(ended)) end
+for b in pairs(joined) do write_joined(b) end
+for set in pairs(left) do write_left(set) end
 for b in pairs(touched) do write(b, now, lease) end
 write_accounts()
-return answers
+return cmsgpack.pack(answers)

@@ -1,7 +1,7 @@
 -- KEYS: lease. ARGV: owner, token, ttl_ms. Returns 1 when it is held on, 0 when it was lost.
-local held = redis.call('HMGET', KEYS[1], 'owner', 'token')
+local held = call('HMGET', KEYS[1], 'owner', 'token')
 if held[1] == ARGV[1] and held[2] == ARGV[2] then
-  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  call('PEXPIRE', KEYS[1], ARGV[3])
   return 1
 end
 return 0

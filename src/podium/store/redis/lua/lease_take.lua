@@ -2,16 +2,16 @@
 -- The token grows with every change of hands, and being a time it grows also after the server has lost its data.
 local now = now_us()
 if too_late(now, tonumber(ARGV[3])) then return {-1, now} end
-local held = redis.call('HMGET', KEYS[1], 'owner', 'token')
+local held = call('HMGET', KEYS[1], 'owner', 'token')
 local token = held[2]
 if held[1] and held[1] ~= ARGV[1] then
-  return {0, redis.call('PTTL', KEYS[1])}
+  return {0, call('PTTL', KEYS[1])}
 end
 if not held[1] then
-  local last = tonumber(redis.call('GET', KEYS[2]) or '0')
+  local last = tonumber(call('GET', KEYS[2]) or '0')
   token = text(math.max(last + 1, now))
-  redis.call('SET', KEYS[2], token, 'EX', 172800)
-  redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'token', token)
+  call('SET', KEYS[2], token, 'EX', 172800)
+  call('HSET', KEYS[1], 'owner', ARGV[1], 'token', token)
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+call('PEXPIRE', KEYS[1], ARGV[2])
 return {1, tonumber(token)}

@@ -4,20 +4,23 @@
 local SLOTS, MOST_LOWS, SECOND, SPARE_MS = 16, 31, 1000000, 600000
 
 local function open_places(b, now, lease)
-  local newest = redis.call('ZREVRANGE', b.key, 0, 0, 'WITHSCORES')[2]
+  local newest = call('ZREVRANGE', b.key, 0, 0, 'WITHSCORES')[2]
   local ahead = newest and tonumber(newest) - (now + lease) or 0
   if ahead > SECOND then -- the clock was set back: leases end as if it had stood meanwhile
-    local all = redis.call('ZRANGE', b.key, 0, -1, 'WITHSCORES')
-    for i = 1, #all, 2 do redis.call('ZADD', b.key, text(tonumber(all[i + 1]) - ahead), all[i]) end
+    local all = call('ZRANGE', b.key, 0, -1, 'WITHSCORES')
+    for i = 1, #all, 2 do call('ZADD', b.key, text(tonumber(all[i + 1]) - ahead), all[i]) end
   end
-  redis.call('ZREMRANGEBYSCORE', b.key, '-inf', text(now))
-  b.used = redis.call('ZCARD', b.key)
+  call('ZREMRANGEBYSCORE', b.key, '-inf', text(now))
+  b.used = call('ZCARD', b.key)
 end
 
 local function open_gcra(b, now)
-  local raw = redis.call('GET', b.key)
-  local v = raw and cmsgpack.unpack(raw) or {now, 0, 0, {}, {}}
-  b.at, b.used, b.last, b.lows, b.serials = v[1], v[2], v[3], v[4], v[5]
+  local raw = call('GET', b.key)
+  if raw then
+    b.at, b.used, b.last, b.lows, b.serials = cmsgpack.unpack(raw)
+  else
+    b.at, b.used, b.last, b.lows, b.serials = now, 0, 0, {}, {}
+  end
   local elapsed = now - b.at
   if elapsed > 0 then
     b.used = math.max(0, b.used - elapsed * b.amount / b.window)
@@ -28,7 +31,7 @@ local function open_gcra(b, now)
 end
 
 local function open_window(b, now)
-  local raw = redis.call('GET', b.key)
+  local raw = call('GET', b.key)
   local v = raw and cmsgpack.unpack(raw) or {0, {}}
   b.part = math.ceil(b.window / SLOTS)
   local slot, shift = math.floor(now / b.part), 0
@@ -146,21 +149,21 @@ end
 
 local function write(b, now, lease)
   if b.kind == 'c' then
-    redis.call('PEXPIRE', b.key, text(lease / 1000 + SPARE_MS))
+    call('PEXPIRE', b.key, text(lease / 1000 + SPARE_MS))
     return
   end
   local state
   if b.kind == 'g' then
-    state = {b.at, b.used, b.last, b.lows, b.serials}
+    state = cmsgpack.pack(b.at, b.used, b.last, b.lows, b.serials)
   else
     local flat = {}
     for _, part in ipairs(b.counts) do
       flat[#flat + 1] = part[1]
       flat[#flat + 1] = part[2]
     end
-    state = {b.slot, flat}
+    state = cmsgpack.pack({b.slot, flat})
   end
-  redis.call('SET', b.key, cmsgpack.pack(state), 'PX', text(reset_us(b, now) / 1000 + lease / 1000 + SPARE_MS))
+  call('SET', b.key, state, 'PX', text(reset_us(b, now) / 1000 + lease / 1000 + SPARE_MS))
 end
 
 -- How long until `amount` fits; 0: now; -1: never.
@@ -180,17 +183,14 @@ local function wait_us(b, amount, now)
   return -1
 end
 
--- Three numbers of a bucket: wait_us for this amount, left, reset_us.
-local function tell_one(answer, b, amount, now)
-  local at = #answer
-  answer[at + 1] = wait_us(b, amount, now)
-  answer[at + 2] = math.max(0, math.floor(b.burst - b.used + b.spare))
-  answer[at + 3] = reset_us(b, now)
+-- Three numbers of a bucket: how long until there is room, as `wait_us` says it, left, reset_us.
+local function tell_one(answer, b, wait, now)
+  local at, left = #answer, floor(b.burst - b.used + b.spare)
+  answer[at + 1], answer[at + 2], answer[at + 3] = wait, left > 0 and left or 0, reset_us(b, now)
 end
 
 -- As `tell_one`, each for its charge.
 local function tell(answer, buckets, now)
-  for _, b in ipairs(buckets) do tell_one(answer, b, b.charge, now) end
+  for _, b in ipairs(buckets) do tell_one(answer, b, wait_us(b, b.charge, now), now) end
   return answer
 end
-

@@ -1,7 +1,7 @@
 -- KEYS: grant, bucket. ARGV: skew_us, lease_us, version, last (1: the grant ends), estimate, then the bucket, where `charge`
 -- is what was taken from it in truth up to now. Of two corrections the one of the higher version holds, in any order.
 -- Returns 1, or 0 when it has ended or a later version is known.
-local value = redis.call('GET', KEYS[1])
+local value = call('GET', KEYS[1])
 if not value then return 0 end
 local serial, at, version, charge = value:match('^(%d+) (%d+) ?(%d*) ?(%d*)')
 if not serial then return 0 end
@@ -15,9 +15,9 @@ if difference ~= 0 then
   write(b, now, lease)
 end
 if ARGV[4] == '1' then
-  redis.call('DEL', KEYS[1])
+  call('DEL', KEYS[1])
 else
   local state = text(serial) .. ' ' .. text(at) .. ' ' .. ARGV[3] .. ' ' .. ARGV[7]
-  redis.call('SET', KEYS[1], state, 'PX', text(lease / 1000 + SPARE_MS))
+  call('SET', KEYS[1], state, 'PX', text(lease / 1000 + SPARE_MS))
 end
 return 1

@@ -1,7 +1,7 @@
 -- KEYS: version. ARGV: channel, payload. Returns the new version.
 -- Being a time, it is another one also after the server has lost its data.
-local last = tonumber(redis.call('GET', KEYS[1]) or '0')
+local last = tonumber(call('GET', KEYS[1]) or '0')
 local version = text(math.max(last + 1, now_us()))
-redis.call('SET', KEYS[1], version)
-redis.call('PUBLISH', ARGV[1], version .. ' ' .. ARGV[2])
+call('SET', KEYS[1], version)
+call('PUBLISH', ARGV[1], version .. ' ' .. ARGV[2])
 return tonumber(version)
