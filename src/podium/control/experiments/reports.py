@@ -63,8 +63,11 @@ class ExperimentReports:
 
     async def kept(self, name: str, progress: Progress | None = None) -> ExperimentReport | None:
         """As it was kept last, of one run or of any; None: nothing was."""
-        for key, _ in await self._shelf.evidence_of(name, limit=_MOST_KEPT) if self._shelf is not None else ():
-            bundle = await self._shelf.evidence(key) if self._shelf is not None else None
+        shelf = self._shelf
+        if shelf is None:
+            return None
+        for key, _ in await shelf.evidence_of(name, limit=_MOST_KEPT):
+            bundle = await shelf.evidence(key)
             if bundle is None or bundle.progress is None:
                 continue
             if progress is not None and bundle.progress.started_unix_s != progress.started_unix_s:
