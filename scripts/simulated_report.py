@@ -13,7 +13,8 @@ __all__ = ["AAResult", "WorseResult", "read", "write"]
 BEGIN, END = "<!-- simulated: begin -->", "<!-- simulated: end -->"
 ALLOWED = 0.05
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 320, 60, 20, 24, 52
-COLOURS = ("#2563eb", "#d97706", "#059669")
+COLOURS = ("#1d4ed8", "#b45309", "#047857")
+DASHES = ("", "8 3", "2 2")  # colours are never all that tells lines apart
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,10 @@ def _worse_plot(changes: Sequence[WorseResult]) -> str:
     lines = [_line(1 / widest, 0, 1 / widest, 1, "#6b7280", "4 4")]
     for place, change in enumerate(changes):
         shares = [(sample / change.stated / widest, n / change.rollouts) for n, sample in enumerate(change.samples, 1)]
-        lines.append(_stairs([(0.0, 0.0), *shares, (1.0, 1.0)], COLOURS[place]))
-        lines.append(_label(0.02, 0.92 - 0.08 * place, change.name, COLOURS[place]))
+        lines.append(_stairs([(0.0, 0.0), *shares, (1.0, 1.0)], COLOURS[place], DASHES[place]))
+        height = 0.92 - 0.08 * place
+        lines.append(_line(0.02, height + 0.015, 0.06, height + 0.015, COLOURS[place], DASHES[place], 2))
+        lines.append(_label(0.07, height, change.name, COLOURS[place]))
     ticks = [(place / 4 / widest, f"{place / 4:.0%}") for place in range(int(widest * 4) + 1)]
     return _chart("Worse versions that were returned", "sample, of the stated one", lines, ticks, 1.0)
 
@@ -184,17 +187,18 @@ def _chart(title: str, below: str, lines: Sequence[str], ticks: Sequence[tuple[f
     )
 
 
-def _stairs(points: Sequence[tuple[float, float]], colour: str) -> str:
+def _stairs(points: Sequence[tuple[float, float]], colour: str, dashes: str = "") -> str:
     path = f"M{_x(points[0][0]):.1f} {_y(points[0][1]):.1f}" + "".join(
         f"H{_x(x):.1f}V{_y(y):.1f}" for x, y in points[1:]
     )
-    return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2"/>'
+    look = f' stroke-dasharray="{dashes}"' if dashes else ""
+    return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2"{look}/>'
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, dashes: str) -> str:
+def _line(x1: float, y1: float, x2: float, y2: float, colour: str, dashes: str, width: int = 1) -> str:
     return (
         f'<line x1="{_x(x1):.1f}" y1="{_y(y1):.1f}" x2="{_x(x2):.1f}" y2="{_y(y2):.1f}" stroke="{colour}"'
-        f' stroke-dasharray="{dashes}"/>'
+        f' stroke-width="{width}" stroke-dasharray="{dashes}"/>'
     )
 
 
