@@ -118,7 +118,8 @@ browser: ## Install a browser, which a test opens reports in (apt, as root).
 	elif [ "$$(id -u)" != 0 ]; then \
 	  echo "This needs root: sudo make browser" >&2; exit 1; \
 	else \
-	  apt-get update --quiet=2 && DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes \
+	  apt-get update --quiet=2 --option Acquire::Retries=3 && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes \
 	    --no-install-recommends --option Acquire::Retries=3 chromium-headless-shell; \
 	fi
 
