@@ -110,7 +110,7 @@ class Experiment(Strict, frozen=True, kw_only=True):
 class ArmEnd(Strict, frozen=True, kw_only=True):
     """An arm that ended before its experiment did, and why. Bounds that there are none of are null."""
 
-    arm: str
+    arm: Annotated[str, Meta(description="Its name.")]
     unix_s: Annotated[float, Meta(description="When; from then on the others have its subjects.")] = 0.0
     reason: Annotated[ArmEndReason, Meta(description="A guardrail failed, or gateways saw it fail again and again.")]
     detail: Annotated[str, Meta(description="The same in a sentence.", max_length=2000)] = ""
@@ -128,5 +128,5 @@ class ArmEnd(Strict, frozen=True, kw_only=True):
 class SharesChange(Strict, frozen=True, kw_only=True):
     """That arms have had other shares of the subjects since some time."""
 
-    unix_s: float
+    unix_s: Annotated[float, Meta(description="Since when.")]
     shares: Annotated[dict[str, int], Meta(description="Buckets of each arm, of those that have any.")]
