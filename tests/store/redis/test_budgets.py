@@ -129,10 +129,11 @@ async def test_what_ends_in_an_account_that_was_lost_is_left_to_the_repair(clien
     assert (standing.settled, standing.reserved) == (0, 0)
 
 
-async def test_what_has_ended_takes_little_room(client, server):
+async def test_what_has_ended_takes_little_room_and_not_for_long(client, server):
     store = store_of(client)
     await reserve(store, 1)
     await store.settle((1).to_bytes(16, "big"), Cost(7, 0))
     (key,) = [key for key in server.command("KEYS", "*") if b"reservation" in key]
 
     assert server.command("STRLEN", key) < 80
+    assert 600_000 < server.command("PTTL", key) <= 2 * 600_000  # the lease, and ten minutes

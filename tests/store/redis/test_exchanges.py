@@ -1,11 +1,15 @@
 import asyncio
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
 from podium.economics.budgets.values import Cost, Reservation
+from podium.store.redis.client import RedisClient
 from podium.store.redis.exchanges import Exchanges, admit_step, end_step, finish_step, reserve_step, take_step
-from podium.store.redis.scripts import STEPS_AT_ONCE
+from podium.store.redis.scripts import STEPS_AT_ONCE, Scripts
+from podium.store.redis.settings import RedisSettings
 from podium.testing.budget_conformance import make_charge
 from podium.testing.waiting import eventually
 from podium.traffic.limiting.buckets import NOTHING, Bucket, charge_of
@@ -193,3 +197,68 @@ async def test_an_end_that_nothing_follows_goes_out_all_the_same(open_gateway, s
 
     await eventually(lambda: gateway.untold == 0)
     assert (await gateway.shared.store.standing((CHARGE,), NOW_NS))[0].settled == 7
+
+
+STEPS = st.tuples(
+    st.sampled_from(("admit", "admit", "again", "end", "give back")), st.integers(0, 9), st.integers(0, 60)
+)
+
+
+class House:
+    """What the store should say: three requests an hour, two places, a budget of 100."""
+
+    def __init__(self):
+        self.requests = self.places = self.spent = 0
+        self.held = {}  # estimates by number
+        self.ended = set()
+
+    def has_room(self, cost):
+        limits = self.requests < 3 and self.places < 2
+        return limits, limits and self.spent + sum(self.held.values()) + cost <= 100
+
+    def step(self, number, what, pick, cost):
+        """The steps to ask for, and the codes of their answers."""
+        running = sorted(self.held)
+        if what == "admit" or not running:
+            limits, both = self.has_room(cost)
+            if both:
+                self.held[number] = cost
+                self.requests, self.places = self.requests + 1, self.places + 1
+            return [admit(f"g{number}", number, cost)], [[1, int(both)] if limits else [0]]
+        number = running[pick % len(running)]
+        if what == "again":
+            return [admit(f"g{number}", number, self.held[number])], [[1, 1]]
+        self.held.pop(number)
+        self.places -= 1
+        if what == "end":
+            self.spent += cost
+            return [end_step(f"g{number}", ALL, ONE, ONE), finish(number, cost)], [1, "counted"]
+        self.requests -= 1
+        return [end_step(f"g{number}", ALL, ONE, NOTHING), finish(number)], [1, "released"]
+
+
+async def walk(url, script):
+    house = House()
+    async with RedisClient(RedisSettings(url=url, timeout_ms=5000)) as client:
+        await client.send("FLUSHALL")
+        exchanges = Exchanges(Scripts(client), "{podium}")
+        for first in range(0, len(script), 4):  # four at once
+            asked, expected = [], []
+            for number, step in enumerate(script[first : first + 4], first + 1):
+                steps, wanted = house.step(number, *step)
+                asked += steps
+                expected += wanted
+            answers = await exchanges.run_all(asked, 0, LEASE_US)
+            found = [
+                codes(answer) if isinstance(answer, list) and isinstance(answer[0], list) else answer
+                for answer in answers
+            ]
+            assert [one[0] if isinstance(one, list) and isinstance(one[0], str) else one for one in found] == expected
+        assert await client.send("ZCARD", "{podium}:budget2:leases") == len(house.held)
+        assert await client.send("ZCARD", "{podium}:limit2:bucket:places") == house.places
+
+
+@given(script=st.lists(STEPS, max_size=40))
+@settings(max_examples=40, deadline=None, database=None)
+def test_whatever_comes_at_once_is_admitted_only_where_both_have_room(shared_server, script):
+    asyncio.run(walk(shared_server.url, script))

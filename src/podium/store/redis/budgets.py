@@ -1,8 +1,9 @@
 """Budgets that gateways share: `podium.economics.budgets.store` where each call is one atomic script.
 
 Beside what that face promises: a reservation that the server would make after nobody waits for it any more is not made;
-ended reservations are known for a day; an account is kept until its period is two days over. All keys share the
-prefix's hash tag, so a cluster decides about budgets on one shard.
+reservations are known for a lease and ten minutes after their end, those whose lease has ended for a day; an account is
+kept until its period is two days over. All keys share the prefix's hash tag, so a cluster decides about budgets on one
+shard.
 """
 
 import asyncio

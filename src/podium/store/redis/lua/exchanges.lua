@@ -22,8 +22,9 @@
 local LIMITS = KEYS[2]
 local time, lease = now_us(), tonumber(ARGV[2])
 local now = time + tonumber(ARGV[1])
-local now_text, until_us, grant_px = text(now), text(now + lease), text(lease / 1000 + SPARE_MS)
-local held_px, ended_px = text(lease / 1000 + REMEMBER_MS), text(REMEMBER_MS)
+local now_text, until_us = text(now), text(now + lease)
+-- Of what has ended a gateway tells again for a lease at most; the cost of a reservation may come later.
+local known_px, held_px = text(lease / 1000 + SPARE_MS), text(lease / 1000 + REMEMBER_MS)
 local SETTLED, RELEASED = cmsgpack.pack('settled', 0, 0, 0, 0, false), cmsgpack.pack('released', 0, 0, 0, 0, false)
 local UNKNOWN = {'unknown', 0, 0, 0, 0, false}
 local words = cmsgpack.unpack(ARGV[3])
@@ -77,7 +78,7 @@ end
 -- Take what has room; nothing when the grant was given before.
 local function take(grant, serial, takes)
   local value = (serial == now and now_text or text(serial)) .. ' ' .. now_text
-  if not call('SET', grant_key(grant), value, 'PX', grant_px, 'NX') then return end
+  if not call('SET', grant_key(grant), value, 'PX', known_px, 'NX') then return end
   for i = takes + 1, takes + words[takes], 2 do
     local b, amount = found[(i - takes + 1) / 2], words[i + 1]
     if b.kind == 'g' then
@@ -235,7 +236,7 @@ local function finish(id, fact)
   elseif fact then
     outcome = count_late(r, fact, crossings)
   end
-  call('SET', key, fact and SETTLED or RELEASED, 'PX', ended_px)
+  call('SET', key, fact and SETTLED or RELEASED, 'PX', known_px)
   return {outcome, unpack(crossings)}
 end
 
