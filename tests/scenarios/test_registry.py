@@ -94,7 +94,7 @@ def test_a_model_in_constant_use_makes_room_for_another_and_none_of_its_calls_fa
             answers.append(house.ask("busy", max_tokens=30))
 
     with ThreadPoolExecutor(2) as threads:
-        callers = [threads.submit(keep_busy) for _ in range(2)]  # at least one of their calls is always under way
+        callers = [threads.submit(keep_busy) for _ in range(2)]  # one of their calls is nearly always under way
         try:
             house.installation.wait_for(lambda: len(answers) > 1, house.process, timeout_s=60)
             rare = house.ask("rare")
@@ -105,7 +105,7 @@ def test_a_model_in_constant_use_makes_room_for_another_and_none_of_its_calls_fa
     assert rare.status_code == 200, rare.text + house.process.tail()
     assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers[-3:]]
     events = [line for line in house.process.output().splitlines() if '"worker_unloading"' in line]
-    assert any('"calls":0' not in line for line in events), events
+    assert any('"worker":"busy@' in line for line in events), events
 
 
 def test_a_version_that_llama_cpp_refuses_is_out_with_the_reason_and_blocks_nobody(house, tmp_path):

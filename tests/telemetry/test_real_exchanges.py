@@ -154,7 +154,7 @@ async def test_log_and_metrics_tell_what_the_event_tells(gateway, exchange, stre
 @pytest.mark.parametrize("stream", [False, True])
 async def test_no_sink_shows_prompts_answers_users_or_secrets(gateway, exchange, stream):
     answer = await exchange(
-        body=chat_body(content="my-pin-is-4711", stream=stream, user="alice@example.org"),
+        body=chat_body(content="my-pin-is-quux", stream=stream, user="alice@example.org"),
         headers={"traceparent": TRACEPARENT},
     )
 
@@ -162,5 +162,5 @@ async def test_no_sink_shows_prompts_answers_users_or_secrets(gateway, exchange,
     spans = spans_of(gateway.events[0])
     assert len(spans) == 2
     shown = "".join((*await seen(gateway.events), *(span.to_json() for span in spans.values())))
-    for secret in ("4711", "alice@example.org", gateway.api_key, gateway.api_key.rpartition("_")[2]):
+    for secret in ("quux", "alice@example.org", gateway.api_key, gateway.api_key.rpartition("_")[2]):
         assert secret not in shown

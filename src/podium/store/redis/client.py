@@ -70,6 +70,7 @@ class RedisClient:
         self._calls: deque[_Call] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()  # connections that wait for calls
         self._woken = False  # one of them is about to take what waits
+        self._wanted = False  # a round trip, though nobody waits for an answer
         self._fill: list[Callable[[], None]] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._connected = 0
@@ -161,6 +162,16 @@ class RedisClient:
         """Call this before each round trip: what it asks for goes along, before what waits."""
         self._fill.append(fill)
 
+    def want_round_trip(self) -> bool:
+        """Have one made soon though nobody waits for an answer; False: the store is away, and none will be made."""
+        if self.state is not StoreState.UP or not self._connected:
+            return False
+        if self._idle:
+            self._wake()
+        else:
+            self._wanted = True
+        return True
+
     def deadline_us(self) -> int:
         """The latest moment, in the server's time, at which a call made now is of use; 0 when that is not known."""
         if not self._offset_us:
@@ -251,8 +262,9 @@ class RedisClient:
         interval_s = self.settings.probe_interval_ms / 1000
         try:
             while True:
-                if not self._calls:
+                if not (self._calls or self._wanted):
                     await self._next_calls(looked_s + interval_s)
+                self._wanted = False
                 self._fill_in()
                 self._woken = False
                 if batch := self._take():

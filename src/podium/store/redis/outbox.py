@@ -1,8 +1,8 @@
 """What has to be told to the shared store, and nobody waits for.
 
 Rules
-1. What is put in goes out with the next round trip, before what is asked for in it: the client calls `flush`. After two
-   milliseconds at the latest.
+1. What is put in goes out with the next round trip, before what is asked for in it: the client calls `flush`. When none
+   is made within two milliseconds, one is wanted: to send it behind what waits already would be late.
 2. What could not be told is told again until it is, oldest first, by a task that the outbox owns. So telling a thing
    twice must do nothing more.
 3. It is bounded: what is older than `give_up_s`, and the oldest of more than `most`, is given up and counted.
@@ -36,6 +36,7 @@ class Outbox(Generic[Item]):
 
     `send` sends `batch` of them now and returns the answer to come, which `told` hears. `tell` takes its time for what
     that did not do, AT_ONCE at most, and returns those that have to be told again. Both may fail with StoreUnavailable.
+    `want` has a round trip made, which calls `flush`; False: the store is away.
     `lost` hears what was given up.
     """
 
@@ -44,6 +45,7 @@ class Outbox(Generic[Item]):
         send: Callable[[Sequence[Item]], "asyncio.Future[Any]"],
         tell: Callable[[Sequence[Item]], Awaitable[Sequence[Item]]],
         *,
+        want: Callable[[], bool],
         batch: int,
         give_up_s: float,
         most: int = 100_000,
@@ -51,7 +53,7 @@ class Outbox(Generic[Item]):
         told: Callable[[Sequence[Item], Any], None] = lambda *_: None,
         lost: Callable[[Sequence[Item]], None] = lambda _: None,
     ) -> None:
-        self._send, self._tell, self._told, self._lost = send, tell, told, lost
+        self._send, self._tell, self._told, self._lost, self._want = send, tell, told, lost, want
         self._batch, self._most, self._give_up_s, self._close_s = batch, most, give_up_s, close_s
         self._new: deque[Item] = deque()
         self._late: deque[tuple[float, Item]] = deque()  # since when, and what
@@ -93,7 +95,7 @@ class Outbox(Generic[Item]):
         self._new.append(item)
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_later(_LINGER_S, self._flush_in_time)
+            self._loop.call_later(_LINGER_S, self._see_to_it)
 
     def put_late(self, item: Item) -> None:
         """Have it told by `tell`."""
@@ -112,7 +114,10 @@ class Outbox(Generic[Item]):
             self._under_way += len(batch)
             answer.add_done_callback(partial(self._answered, batch))
 
-    def _flush_in_time(self) -> None:
+    def _see_to_it(self) -> None:
+        if self._new and self._want():
+            self._loop.call_later(_LINGER_S, self._see_to_it)
+            return
         self._scheduled = False
         self.flush()
 

@@ -93,6 +93,7 @@ class SharedBudgets:
         self.outbox: Outbox[_End] = Outbox(
             self._send,
             self._tell,
+            want=client.want_round_trip,
             batch=AT_ONCE,
             give_up_s=store.lease_s if give_up_s is None else give_up_s,
             told=self._told,

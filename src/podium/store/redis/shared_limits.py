@@ -60,7 +60,9 @@ class SharedLimits:
         self._client, self._limiter, self._clock = client, limiter, clock
         lease_s = limiter.lease_ns / _SECOND_NS
         self.local = LocalShares(local or Limiter(lease_ns=limiter.lease_ns), lambda: members.count)
-        self.outbox: Outbox[_End] = Outbox(limiter.send_end, self._end, batch=ENDS_AT_ONCE, give_up_s=lease_s)
+        self.outbox: Outbox[_End] = Outbox(
+            limiter.send_end, self._end, want=client.want_round_trip, batch=ENDS_AT_ONCE, give_up_s=lease_s
+        )
         limiter.hand_over_ends(self.outbox.put)
         client.before_each_batch(self.outbox.flush)
         self._running: Renewals[RedisGrant] = Renewals(lease_s, self._renew)
