@@ -118,7 +118,7 @@ def wait_for_busy_slots(client, count):
     """The rest of a slot's context would take far longer."""
     began = time.monotonic()
     while sum(slot["is_processing"] for slot in client.get("/slots").json()) != count:
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 5
         time.sleep(0.01)
 
 
@@ -139,10 +139,7 @@ def test_sigterm_finishes_what_runs_and_exits_with_zero(start_worker):
         connection = http.client.HTTPConnection("127.0.0.1", httpx.URL(worker.url).port, timeout=60)
         body = {"messages": [{"role": "user", "content": "Tell a story."}], "max_tokens": 60, "ignore_eos": True}
         connection.request("POST", "/v1/chat/completions", json.dumps(body), dict(client.headers))
-        deadline = time.monotonic() + 20
-        while not busy(client):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for_busy_slots(client, 1)
         assert worker.stop() == 0
         answer = connection.getresponse()
         assert answer.status == 200
