@@ -42,7 +42,7 @@ class PodiumRedis(PodiumBudgets):
     name = "podium-redis"
     title = "Podium, Redis"
     about = "as podium-budgets, limits and budgets in a Redis on the load core: each decision waits for it"
-    least_calls = 0.04  # many exchanges are one script, which does at most 64 steps: to take and reserve, and to end each
+    least_calls = 0.04  # many exchanges are one script, of at most 64 steps: to take and reserve, and to end each
     settings: Mapping[tuple[str, str], str] = {}
 
     def __init__(self) -> None:

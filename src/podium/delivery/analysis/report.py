@@ -1,6 +1,6 @@
 """All measures of all arms, for people: effects with intervals that end on both sides and allow peeking.
 
-By segment (tenants, tiers) nothing is kept yet: sums are by arm, backend and group of subjects.
+Segments are for experiments (podium.delivery.experiments.segments): sums here are by arm, backend and group of subjects.
 """
 
 from collections.abc import Iterable
