@@ -1,6 +1,6 @@
 """All measures of all arms, for people: effects with intervals that end on both sides and allow peeking.
 
-Segments are for experiments (podium.delivery.experiments.segments): sums here are by arm, backend and group of subjects.
+Segments are for experiments (podium.delivery.experiments.segments): sums here are by arm, backend and subjects.
 """
 
 from collections.abc import Iterable
