@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -146,6 +147,13 @@ def test_sigterm_finishes_what_runs_and_exits_with_zero(start_worker):
         assert json.loads(answer.read())["usage"]["completion_tokens"] == 60
         connection.close()
         assert worker.log.read_text() == ""  # quiet
+
+
+def test_many_signals_at_once_end_it_as_one_does(start_worker):
+    with start_worker("smollm2") as worker:
+        for _ in range(300):
+            worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(20) == 0
 
 
 def test_a_taken_port_is_one_sentence(models):

@@ -25,9 +25,10 @@ async def test_doctor_says_of_a_model_which_backends_are_out_and_why(providers):
         ),
         *providers.model("unserved", {"out-keyless": 1}),
     )
+    ill.behave("server-error")  # seen by its check before any call is
+    await eventually(lambda: "out-ill" in str(out(providers, "explained")), timeout_s=10, interval_s=0.05)
     broken.behave("resets-at-start")
     limited.behave("rate-limited,retry-after=600")
-    ill.behave("server-error")
     async with providers.load("explained", 20) as load:
         await eventually(lambda: len(out(providers, "explained")) == 5, timeout_s=10, interval_s=0.05)
     assert load.served

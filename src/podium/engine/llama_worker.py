@@ -4,7 +4,6 @@ import http.client
 import json
 import logging
 import signal
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ __all__ = ["serve_llama"]
 
 _LOG = logging.getLogger(__name__)
 _ERRORS_ONLY = 1  # llama.cpp's verbosity
+_ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 _IDLE_POLL_S = 0.05
 
 
@@ -36,9 +36,8 @@ def serve_llama(
     """
     import xllamacpp  # noqa: PLC0415 - heavy, and only this worker needs it
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    # Waited for, not handled: a handler that sets an event hangs for ever when a second signal comes meanwhile.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # here, so that no thread of llama.cpp takes one
     params = _parameters(xllamacpp, name, weights, port=port, api_key=api_key, settings=settings)
     params.lora_adapters = [_adapter(xllamacpp, path, scale) for path, scale in adapters]
     try:
@@ -49,7 +48,7 @@ def serve_llama(
             hint="Is the port free, and is there enough memory for the model and `engine.context_tokens`?",
         ) from error
     _LOG.info("serving %s on 127.0.0.1:%d", name, port)
-    stop.wait()
+    signal.sigwait(_ENDING)
     _drain(port, api_key, settings.drain_timeout_s)
     del server  # stops the HTTP server and joins its threads
     return 0
