@@ -79,8 +79,9 @@ def joined_series(parts: Sequence[Series]) -> Series:
     joined = msgspec.structs.replace(first)
     commits = {run.metric: first.commit for run in first.runs}
     for part in others:
-        if any(getattr(part, name) != getattr(first, name) for name in ("machine", "quick", "rounds")):
-            raise ValueError("only runs on one machine, with as many rounds")
+        if any(getattr(part, name) != getattr(first, name) for name in ("machine", "quick")):
+            raise ValueError("only runs on one machine, all of them quick or none")
+        joined.rounds = max(joined.rounds, part.rounds)  # the page says which figures are of fewer
         anew = {run.metric: part.commit for run in part.runs}
         commits |= anew
         joined.runs = [run for run in joined.runs if run.metric not in anew]

@@ -20,7 +20,11 @@ def test_runs_of_different_metrics_make_one_series():
     assert [run.metric for run in earlier.runs] == ["soak"]
 
 
-@pytest.mark.parametrize("change", [{"machine": {"cores": "4"}}, {"rounds": 3}, {"quick": True}])
+def test_of_runs_with_fewer_rounds_the_most_are_told():
+    assert joined_series([series("soak", rounds=4), series("engine", rounds=7)]).rounds == 7
+
+
+@pytest.mark.parametrize("change", [{"machine": {"cores": "4"}}, {"quick": True}])
 def test_runs_that_do_not_belong_together_are_refused(change):
     with pytest.raises(ValueError, match="one machine"):
         joined_series([series("soak"), series("engine", **change)])
