@@ -11,8 +11,8 @@ VENV ?= .venv
 PYTHON ?=
 # Options of the command that a target runs: make up ARGS="--port 9000", make test ARGS="-k journal".
 ARGS ?=
-# Test files that run at once.
-JOBS ?= 2
+# Test files that run at once; more than there are cores, as many tests wait more than they compute.
+JOBS ?= 3
 # Model files, shared by `make up` and `make test`.
 export PODIUM_MODELS_DIR ?= $(CURDIR)/.models
 

@@ -148,12 +148,12 @@ async def test_a_system_prompt_that_silences_the_model_is_returned_and_evidence_
     house.declare(version("silent", "smollm2", BROKEN_PROMPT))
     # Statistics decide here: the gateway's own count of failures in a row, which may be quicker, is another test's.
     house.bring("assistant", "silent", burst_errors=10_000, burst_error_rate=1, minimum_subjects=5)
-    async with Callers(house, "assistant", at_most=800) as callers:
+    async with Callers(house, "assistant", at_most=1200) as callers:
         told = await house.podium("rollout", "start", "assistant", "--wait", "--timeout", "80", code=3)
     assert "returned, 0% candidate: empty_rate of arm `candidate`" in told.out
     seen = await ends(house, "assistant", "returned")
     assert (seen["step"], seen["reason"]) == (0, "metric_failed")
-    assert callers.count == 800
+    assert callers.count == 1200
     assert callers.harmed >= 5
     assert callers.harmed <= callers.versions["silent"]
     assert callers.versions["silent"] < 0.03 * callers.count, callers.versions
