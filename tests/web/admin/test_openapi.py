@@ -36,7 +36,7 @@ def test_every_answer_is_one_that_is_described(house, operations):
     for operation in operations:
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
             call = settings(
-                max_examples=8,
+                max_examples=15,
                 deadline=None,
                 database=None,
                 suppress_health_check=list(HealthCheck),
