@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, delete, func, insert, select, text
+from sqlalchemy import Row, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,6 +16,7 @@ from podium.store.sql.tables import resources, revisions
 
 __all__ = ["SqlResourceStore"]
 
+_DELETE = text("DELETE FROM resources WHERE kind = :kind AND name = :name")
 _PUT = text(
     "INSERT INTO resources (kind, name, spec, revision) VALUES (:kind, :name, :spec, :revision)"
     " ON CONFLICT (kind, name) DO UPDATE SET spec = excluded.spec, revision = excluded.revision"
@@ -57,8 +58,7 @@ class SqlResourceStore:
                 if (newest := await _newest(connection)) != expected:
                     raise _moved(expected, newest)
                 await connection.execute(insert(revisions).values(_columns(revision)))
-                for change in changes:
-                    await _apply(connection, change, revision.number)
+                await _apply(connection, revision)
         except IntegrityError:
             raise _moved(expected, expected + 1) from None  # another one took the number just now
         return revision
@@ -89,13 +89,23 @@ def _moved(expected: int, newest: int) -> Conflict:
     )
 
 
-async def _apply(connection: AsyncConnection, change: Change, number: int) -> None:
-    if change.after is None:
-        mine = (resources.c.kind == change.kind) & (resources.c.name == change.name)
-        await connection.execute(delete(resources).where(mine))
-    else:
-        spec = msgspec.json.encode(change.after).decode()
-        await connection.execute(_PUT, {"kind": change.kind, "name": change.name, "spec": spec, "revision": number})
+async def _apply(connection: AsyncConnection, revision: Revision) -> None:
+    """Two statements for however many changes: each takes a round trip for itself. A resource is in one change."""
+    gone = [{"kind": change.kind, "name": change.name} for change in revision.changes if change.after is None]
+    put = [
+        {
+            "kind": change.kind,
+            "name": change.name,
+            "spec": msgspec.json.encode(change.after).decode(),
+            "revision": revision.number,
+        }
+        for change in revision.changes
+        if change.after is not None
+    ]
+    if gone:
+        await connection.execute(_DELETE, gone)
+    if put:
+        await connection.execute(_PUT, put)
 
 
 def _columns(revision: Revision) -> dict[str, object]:
