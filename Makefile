@@ -35,11 +35,18 @@ up: $(STAMP) ## Start Podium with a chat and an embedding model; ARGS="--port 90
 	@exec $(BIN)/podium up $(ARGS)
 
 .PHONY: test
-test: lint ## Check style, types and floors, then run all tests; ARGS="-k journal" passes options, JOBS=1 runs one after the other.
+test: $(STAMP) ## Check style, types and floors, then run all tests; ARGS="-k journal" passes options, JOBS=1 runs one after the other.
+	@$(MAKE) --no-print-directory --jobs 2 lint test-setup
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+.PHONY: test-setup
+test-setup: $(STAMP)
 	@echo "Checking the models in $$PODIUM_MODELS_DIR"
 	@$(BIN)/podium models fetch >/dev/null
 	@$(BIN)/python -m compileall -q src
-	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@# As for the environment: else each process that runs tests would rewrite and compile all of them. What is wrong in
+	@# them is told by the run itself.
+	@[ -d tests/__pycache__ ] || env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest --collect-only --quiet >/dev/null 2>&1 || true
 
 .PHONY: lint
 lint: $(STAMP) ## Check style and types.
