@@ -28,7 +28,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 .PHONY: help
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: $(STAMP) ## Start Podium with a chat and an embedding model; ARGS="--port 9000" passes options.
@@ -40,7 +40,7 @@ test: $(STAMP) ## Check style, types and floors, then run all tests; ARGS="-k jo
 	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-setup
-test-setup: $(STAMP)
+test-setup: $(STAMP) ## Fetch the models and compile what `make test` runs.
 	@echo "Checking the models in $$PODIUM_MODELS_DIR"
 	@$(BIN)/podium models fetch >/dev/null
 	@$(BIN)/python -m compileall -q src

@@ -29,6 +29,8 @@ def changes_between(before: State, after: State) -> tuple[Change, ...]:
     changes = []
     for kind, name in sorted(before.keys() | after.keys()):
         old, new = before.get((kind, name)), after.get((kind, name))
+        if old is new:
+            continue
         old_values = None if old is None else values_of(old.spec)
         new_values = None if new is None else values_of(new.spec)
         if not same_values(old_values, new_values):

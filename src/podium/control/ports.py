@@ -56,6 +56,9 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
 class ResourceStore(Protocol):
     """Declared resources and their revisions."""
 
+    async def newest_number(self) -> int:
+        """The newest revision's number; 0: none. Cheap, to be asked again and again."""
+
     async def current(self) -> tuple[int, tuple[Resource, ...]]:
         """The newest revision's number (0: none) and all resources, ordered by kind and name."""
 

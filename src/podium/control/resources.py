@@ -121,8 +121,7 @@ class Resources:
 
     async def newest_revision(self) -> int:
         """The newest revision's number; 0 when nothing was ever declared."""
-        newest = await self._store.revisions(before=None, limit=1)
-        return newest[0].number if newest else 0
+        return await self._store.newest_number()
 
     async def revision(self, number: int) -> Revision:
         """One revision; NotFound."""

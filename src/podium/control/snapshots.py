@@ -123,8 +123,7 @@ class Snapshots:
 
     async def _publish_if_moved(self) -> bool:
         # Numbers first: what moves while the content is read is published once more by the next round.
-        newest = await self._resources.revisions(before=None, limit=1)
-        moved = (newest[0].number if newest else 0, await self._keys.change_number())
+        moved = (await self._resources.newest_number(), await self._keys.change_number())
         if moved != self._published:
             await self._publish(moved)
             self._published = moved

@@ -1,5 +1,7 @@
 """Typed specs as built-in values and back: the one form in which specs are stored, compared and shown."""
 
+from functools import cache
+
 import msgspec
 
 from podium.core.resources import Kind, Resource, spec_from_builtins
@@ -14,9 +16,9 @@ State = dict[Key, Resource]
 def values_of(spec: msgspec.Struct) -> Values:
     """The spec as built-in values; a field that has its default is left out, also when it was written down."""
     kept: Values = {}
-    for field in msgspec.structs.fields(spec):
+    for field, default in _fields(type(spec)):
         value = _builtin(getattr(spec, field.name))
-        if not same_values(value, _default(field)):
+        if default is None or msgspec.json.encode(value, order="sorted") != default:
             kept[field.encode_name] = value
     return kept
 
@@ -35,8 +37,6 @@ def _builtin(value: object) -> object:
 
 def same_values(one: object, other: object) -> bool:
     """Whether two built-in values are the same as JSON: `1`, `1.0` and `true` are three things."""
-    if one is msgspec.NODEFAULT or other is msgspec.NODEFAULT:
-        return False
     return msgspec.json.encode(one, order="sorted") == msgspec.json.encode(other, order="sorted")
 
 
@@ -45,9 +45,17 @@ def resource_from_values(kind: Kind, name: str, values: Values) -> Resource:
     return Resource(kind, name, spec_from_builtins(kind, values))
 
 
-def _default(field: msgspec.structs.FieldInfo) -> object:
+@cache
+def _fields(spec: type[msgspec.Struct]) -> tuple[tuple[msgspec.structs.FieldInfo, bytes | None], ...]:
+    """Of a kind of spec, and of its parts: each field, and its default as JSON, None where there is none."""
+    return tuple((field, _default(field)) for field in msgspec.structs.fields(spec))
+
+
+def _default(field: msgspec.structs.FieldInfo) -> bytes | None:
     if field.default is not msgspec.NODEFAULT:
-        return _builtin(field.default)
-    if field.default_factory is not msgspec.NODEFAULT:
-        return _builtin(field.default_factory())
-    return msgspec.NODEFAULT
+        default = field.default
+    elif field.default_factory is not msgspec.NODEFAULT:
+        default = field.default_factory()
+    else:
+        return None
+    return msgspec.json.encode(_builtin(default), order="sorted")

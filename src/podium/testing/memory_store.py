@@ -53,6 +53,11 @@ class MemoryResourceStore(_Switch):
         self._resources: dict[tuple[Kind, str], Resource] = {}
         self._revisions: list[Revision] = []
 
+    async def newest_number(self) -> int:
+        """The newest revision's number."""
+        await self._reach()
+        return len(self._revisions)
+
     async def current(self) -> tuple[int, tuple[Resource, ...]]:
         """The newest revision's number and all resources, ordered by kind and name."""
         await self._reach()

@@ -62,6 +62,7 @@ class ResourceStoreConformance:
     async def test_nothing_is_revision_zero(self, resource_stores: tuple[ResourceStore, ResourceStore]) -> None:
         store, _ = resource_stores
         assert await store.current() == (0, ())
+        assert await store.newest_number() == 0
         assert await store.revisions(before=None, limit=10) == ()
         assert await store.revision(1) is None
 
@@ -78,7 +79,7 @@ class ResourceStoreConformance:
         assert (revision.changes, revision.undoes) == (changes, None)
         assert abs(revision.created_unix_s - time.time()) < 60
         number, resources = await other.current()
-        assert number == 1
+        assert number == await other.newest_number() == 1
         assert [(resource.kind, resource.name) for resource in resources] == [
             ("Price", "p"), ("Tenant", "B"), ("Tenant", "b")
         ]  # fmt: skip

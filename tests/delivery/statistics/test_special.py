@@ -53,8 +53,8 @@ def test_student_agrees_with_scipy(degrees, t):
     assert student_survival(t, degrees) == pytest.approx(stats.t.sf(t, degrees), rel=1e-8, abs=1e-14)
 
 
-@pytest.mark.parametrize("degrees", [1.0, 2.5, 10.0, 99.0, 5e4])
-@pytest.mark.parametrize("p", [0.0005, 0.3, 0.5, 0.975, 0.9999])
+@pytest.mark.parametrize("degrees", [1.0, 2.5, 10.0, 99.0, 9_999.0, 10_000.0, 5e4, 1e9])
+@pytest.mark.parametrize("p", [1e-9, 0.0005, 0.3, 0.5, 0.51, 0.975, 0.9999])
 def test_student_quantiles_agree_with_scipy(degrees, p):
     assert student_quantile(p, degrees) == pytest.approx(stats.t.ppf(p, degrees), rel=1e-8, abs=1e-12)
 

@@ -77,8 +77,7 @@ class Standings:
 
     async def all(self) -> tuple[Standing, ...]:
         """Every declared rollout, by name; everything is read only when something was changed."""
-        newest = await self._store.revisions(before=None, limit=1)
-        if self._read_revision != (newest[0].number if newest else 0):
+        if self._read_revision != await self._store.newest_number():
             number, resources = await self._store.current()
             self._read_revision, self._read = number, tuple(standings_of(number, resources))
         return self._read

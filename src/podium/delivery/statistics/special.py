@@ -20,6 +20,9 @@ __all__ = [
 _TINY = 1e-300
 _PRECISION = 1e-15
 _MOST_TERMS = 10_000
+_MOST_STEPS = 200
+_SMALLEST_STEP = 1e-8  # of the whole; what is left after it is about its square
+_MANY_DEGREES = 10_000
 _FAR_LEFT = -30.0  # below, 1 - erf has few digits left
 _NORMAL = NormalDist()
 
@@ -74,17 +77,33 @@ def student_survival(t: float, degrees: float) -> float:
 
 
 def student_quantile(probability: float, degrees: float) -> float:
-    """The `t` with this probability below it, by bisection."""
+    """The `t` with this probability below it; infinite for 0 and 1.
+
+    By Newton's method from the normal's quantile: to the right of 0 the survival is convex, so that all steps but the
+    first go to the right and none goes too far. With many degrees of freedom by the expansion of Abramowitz and Stegun,
+    26.7.5, whose next term is below 1e-12 there.
+    """
+    if not 0 < probability < 1:
+        return inf if probability >= 1 else -inf
     if probability == 0.5:  # noqa: PLR2004 - the middle
         return 0.0
     if probability < 0.5:  # noqa: PLR2004 - the left half
         return -student_quantile(1 - probability, degrees)
-    tail, low, high = 1 - probability, 0.0, 1.0
-    while student_survival(high, degrees) > tail:
-        low, high = high, high * 2
-    while (middle := (low + high) / 2) not in {low, high}:
-        low, high = (middle, high) if student_survival(middle, degrees) > tail else (low, middle)
-    return high
+    tail, t = 1 - probability, normal_quantile(probability)
+    if degrees >= _MANY_DEGREES:
+        first, second = (t**3 + t) / 4, (5 * t**5 + 16 * t**3 + 3 * t) / 96
+        third = (3 * t**7 + 19 * t**5 + 17 * t**3 - 15 * t) / 384
+        return t + first / degrees + second / degrees**2 + third / degrees**3
+    for _ in range(_MOST_STEPS):
+        step = (student_survival(t, degrees) - tail) / _student_density(t, degrees)
+        t = max(t + step, t / 2)
+        if abs(step) <= _SMALLEST_STEP * t:
+            break
+    return t
+
+
+def _student_density(t: float, degrees: float) -> float:
+    return exp(-(degrees + 1) / 2 * log1p(t * t / degrees) - log_beta(degrees / 2, 0.5) - log(degrees) / 2)
 
 
 def _gamma_series(a: float, x: float) -> float:

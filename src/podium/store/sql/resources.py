@@ -30,6 +30,11 @@ class SqlResourceStore:
         self._database = database
         self._clock = clock or SystemClock()
 
+    async def newest_number(self) -> int:
+        """The newest revision's number; 0: none."""
+        async with self._database.read() as connection:
+            return await _newest(connection)
+
     async def current(self) -> tuple[int, tuple[Resource, ...]]:
         """The newest revision's number (0: none) and all resources, ordered by kind and name.
 
