@@ -196,10 +196,10 @@ async def test_an_adaptive_one_takes_an_arm_out_and_gives_the_cheaper_one_more(s
         await house.podium("podium experiment start cheapest")
         await true_in_a_thread(lambda: house.phase("cheapest") == "running", timeout_s=30)
         upstreams["empty"].behave("chunks=0,share=0.25")
-        await true_in_a_thread(lambda: shares()["empty"] == 0.0, timeout_s=60)
+        await true_in_a_thread(lambda: shares()["empty"] == 0.0, timeout_s=60, every_s=0.3)
         told = json.loads(site.admin("GET", "/admin/v1/rollouts/cheapest")[1])
         assert told["phase"] == "running", told
-        await true_in_a_thread(lambda: shares()["short"] > 0.75, timeout_s=60)
+        await true_in_a_thread(lambda: shares()["short"] > 0.75, timeout_s=60, every_s=0.3)
     report = await asyncio.to_thread(house.report, "cheapest")
     assert [arm["taken_out"] for arm in report["arms"]] == [False, False, True]
     assert any(warning.startswith("Arm empty ended on ") for warning in report["warnings"])

@@ -164,7 +164,7 @@ async def test_the_experiment_is_started_reported_and_won(example):
         def arms():
             return json.loads(prompts.site.admin("GET", "/admin/v1/experiments/short-prompt/report")[1])["arms"]
 
-        await true_in_a_thread(lambda: all(arm["exchanges"] >= 40 for arm in arms()), timeout_s=40)
+        await true_in_a_thread(lambda: all(arm["exchanges"] >= 40 for arm in arms()), timeout_s=40, every_s=0.3)
     await prompts.podium("experiment", "report")
     page = (prompts.site.control.folder / "report.html").read_text()
     assert "A short prompt makes answers a tenth cheaper, and no worse." in page

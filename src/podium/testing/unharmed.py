@@ -96,7 +96,7 @@ async def unharmed_callers(
     await callers.check_recorded(model)
 
 
-async def true_in_a_thread(condition: Callable[[], object], *, timeout_s: float) -> float:
+async def true_in_a_thread(condition: Callable[[], object], *, timeout_s: float, every_s: float = _POLL_S) -> float:
     """Return when a condition that blocks holds, asked beside the event loop: the seconds that took. TimeoutError."""
 
     def wait() -> float:
@@ -104,7 +104,7 @@ async def true_in_a_thread(condition: Callable[[], object], *, timeout_s: float)
         while not condition():
             if time.monotonic() - started > timeout_s:
                 raise TimeoutError(f"not true within {timeout_s} s")
-            time.sleep(_POLL_S)
+            time.sleep(every_s)
         return time.monotonic() - started
 
     return await asyncio.to_thread(wait)

@@ -77,19 +77,24 @@ def student_survival(t: float, degrees: float) -> float:
 
 
 def student_quantile(probability: float, degrees: float) -> float:
-    """The `t` with this probability below it; infinite for 0 and 1.
+    """The `t` with this probability below it; infinite for 0 and 1."""
+    if not 0 < probability < 1:
+        return inf if probability >= 1 else -inf
+    if probability == 0.5:  # noqa: PLR2004 - the middle
+        return 0.0
+    tail = min(probability, 1 - probability)
+    t = _student_above(tail, degrees)
+    return t if probability > 0.5 else -t  # noqa: PLR2004 - the right half
+
+
+def _student_above(tail: float, degrees: float) -> float:
+    """The `t` > 0 with this probability, below a half, above it.
 
     By Newton's method from the normal's quantile: to the right of 0 the survival is convex, so that all steps but the
     first go to the right and none goes too far. With many degrees of freedom by the expansion of Abramowitz and Stegun,
     26.7.5, whose next term is below 1e-12 there.
     """
-    if not 0 < probability < 1:
-        return inf if probability >= 1 else -inf
-    if probability == 0.5:  # noqa: PLR2004 - the middle
-        return 0.0
-    if probability < 0.5:  # noqa: PLR2004 - the left half
-        return -student_quantile(1 - probability, degrees)
-    tail, t = 1 - probability, normal_quantile(probability)
+    t = -normal_quantile(tail)
     if degrees >= _MANY_DEGREES:
         first, second = (t**3 + t) / 4, (5 * t**5 + 16 * t**3 + 3 * t) / 96
         third = (3 * t**7 + 19 * t**5 + 17 * t**3 - 15 * t) / 384
