@@ -104,22 +104,25 @@ async def test_one_slow_backend_of_four_hardly_shows_with_response_times_and_hed
     hedging = {"percentile": 0.95, "max_share": 0.1, "minimum_samples": 30}
     await providers.apply(
         *map(providers.provider, names),
+        *providers.model("sound", dict.fromkeys(names[:-1], 1)),
         *providers.model("in-turn", backends),
         *providers.model("adaptive", backends, balancing={"strategy": "response_time"}, failure={"hedging": hedging}),
     )
 
-    async with providers.load("in-turn", 30) as in_turn, providers.load("adaptive", 30) as adaptive:
-        await eventually(lambda: len(adaptive.seen) >= 30, timeout_s=10)  # connections are open, times are known
-        started_s = now()
-        await eventually(lambda: len(adaptive.since(started_s)) >= 80, timeout_s=15)
-        healthy = p99_s(adaptive.since(started_s))
+    async with (
+        providers.load("sound", 30) as sound,
+        providers.load("in-turn", 30) as in_turn,
+        providers.load("adaptive", 30) as adaptive,
+    ):
+        await eventually(lambda: len(adaptive.seen) >= 110, timeout_s=25)  # connections are open, times are known
         await asyncio.to_thread(slow.behave, f"chunks=3,before-content={SLOW_S}s")
         started_s = now()
         await eventually(lambda: len(adaptive.since(started_s)) >= 130, timeout_s=20)
-    assert in_turn.failed == adaptive.failed == []
-    # Without, a quarter of the callers wait; with, the 99th percentile stays far below that.
+    assert sound.failed == in_turn.failed == adaptive.failed == []
+    # Without, a quarter of the callers wait; with, the 99th percentile stays far below that. What the machine adds, it
+    # adds for the callers of sound backends at the same time, too.
     assert p99_s(in_turn.since(started_s)) > SLOW_S
-    assert p99_s(adaptive.since(started_s)) < healthy + SLOW_S / 4
+    assert p99_s(adaptive.since(started_s)) < p99_s(sound.since(started_s)) + SLOW_S / 4
     assert any("hedge" in one.trail for one in adaptive.since(started_s))
 
 

@@ -29,7 +29,7 @@ from msgspec.structs import replace
 
 from podium.core.event import AnswerFlag, Event
 from podium.core.rollouts import BUCKETS, Progress, Rollout
-from podium.delivery.analysis.measures import INDEX, measures_of
+from podium.delivery.analysis.measures import INDEX, MEASURES, measures_of
 from podium.delivery.analysis.tally import cluster_of
 from podium.delivery.buckets import arms_at, steps_of
 from podium.delivery.segments import compile_segment
@@ -49,15 +49,7 @@ __all__ = [
 ]
 
 # What is known of every exchange. What answers were like is noted of those that a rollout chose the version for only.
-HISTORY_MEASURES: Final = (
-    "error_rate",
-    "ttft_ms",
-    "time_per_output_token_ms",
-    "duration_ms",
-    "cost_nanousd",
-    "input_tokens",
-    "output_tokens",
-)
+HISTORY_MEASURES: Final = MEASURES[: INDEX["output_tokens"] + 1]
 HISTORY_WIDTH: Final = 2 * len(HISTORY_MEASURES)  # y and x of each
 LONGEST_S: Final = 28 * 86_400.0
 _ROLLOUT_S = 7 * 86_400.0  # of those that are no experiments, which last for hours
