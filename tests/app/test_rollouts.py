@@ -28,7 +28,7 @@ AB = (
 
 def standing(rollout=CANARY, endpoint="chat.completions"):
     text = HOUSE + MODEL % endpoint + rollout
-    (one,) = standings_of(1, state_of(parse_documents(text)).values())
+    (one,) = standings_of(1, state_of(parse_documents(text)))
     return one
 
 

@@ -224,7 +224,7 @@ async def test_a_design_that_was_changed_behind_its_back_ends_it(world):
     changed = text("UPDATE resources SET spec = replace(spec, :old, :new)")
     async with world.store._database.write() as connection:
         await connection.execute(changed, {"old": '"samples":300', "new": '"samples":3'})
-    world.standings._read_revision = -1
+    world.standings._known_revision = -1
     progress = await look(world)
 
     assert (progress.phase, progress.reason) == ("aborted", "aborted")

@@ -229,7 +229,7 @@ async def test_however_it_ends_its_evidence_is_kept_and_the_report_is_read_witho
             changed = text("UPDATE resources SET spec = replace(spec, :old, :new)")
             async with world.store._database.write() as connection:
                 await connection.execute(changed, {"old": '"samples":300', "new": '"samples":3'})
-            world.standings._read_revision = -1
+            world.standings._known_revision = -1
             await world.loop.move_on()
     live = await world.experiments.report("prompts")
     progress = (await world.standing()).progress

@@ -398,6 +398,37 @@ async def test_one_broken_rollout_does_not_stop_the_others(declared, rollouts, r
     assert (await rollouts.get("a")).phase == "running"
 
 
+async def _many_running(declared, rollouts, rounds):
+    """Ten rollouts of ten models, at their first step; their names."""
+    names = [f"r{number}" for number in range(10)]
+    for name in names:
+        await declared(
+            f"{{kind: Model, name: chat-{name}, spec: {{version: v1}}}}"
+            f"\n--- {{kind: Rollout, name: {name}, spec: {{model: chat-{name}, candidate: v2, steps: ["
+            "{percent: 5, minimum_s: 5}, {percent: 100, minimum_s: 5}]}}"
+        )
+        await rollouts.start(name, author=ANNA)
+    await rounds(2)
+    return names
+
+
+async def test_all_that_are_ready_go_on_in_the_same_round(declared, rollouts, rounds, running, loop, clock):
+    await running()
+    names = await _many_running(declared, rollouts, rounds)
+    clock.advance(5)
+    await loop.once()
+    assert {(await rollouts.get(name)).step for name in names} == {1}
+
+
+async def test_all_that_gateways_took_out_return_in_the_same_round(declared, rollouts, rounds, running, loop, gateways):
+    await running()
+    names = await _many_running(declared, rollouts, rounds)
+    salts = {name: (await loop._standings.one(name)).progress.salt for name in names}
+    gateways.tripped = tuple(Trip(rollout=name, salt=salts[name], gateway="g", detail="dead") for name in names)
+    await loop.return_tripped()
+    assert {(await rollouts.get(name)).phase for name in names} == {"returned"}
+
+
 async def test_a_blue_green_switch_waits_for_its_operator_then_everybody_has_it(
     started, rounds, rollouts, version_of, analyst, loop
 ):

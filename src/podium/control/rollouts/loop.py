@@ -96,8 +96,9 @@ class RolloutLoop:
         if not serving:
             return
         trips = await self._gateways.trips()
-        for standing in serving:
-            if found := _trips_of(standing, trips):
+        for name in [one.name for one in serving]:
+            standing = self._standings.known(name)  # after those before it have moved: it stands at their revision
+            if standing is not None and (found := _trips_of(standing, trips)):
                 await self._guarded(standing, self._burst(standing, found))
 
     async def move_on(self) -> None:
@@ -108,8 +109,10 @@ class RolloutLoop:
         self._errors_since = {name: since for name, since in self._errors_since.items() if name in names}
         self._told = {name: why for name, why in self._told.items() if name in names}
         await self._trials.only({one.name for one in active if _phase(one) == "preparing"})
-        for standing in active:
-            await self._guarded(standing, self._look(standing))
+        for one in active:
+            standing = self._standings.known(one.name)  # as in `return_tripped`
+            if standing is not None:
+                await self._guarded(standing, self._look(standing))
 
     async def _guarded(self, standing: Standing, look: Awaitable[None]) -> None:
         """What is wrong with one rollout does not stop the others; what is wrong with the database does."""

@@ -72,24 +72,28 @@ class Standings:
     def __init__(self, store: ResourceStore, *, changed: Callable[[], None] = lambda: None) -> None:
         self._store = store
         self._changed = changed
-        self._read: tuple[Standing, ...] = ()
-        self._read_revision = -1
+        self._known: dict[str, Standing] = {}
+        self._known_revision = -1
 
     async def all(self) -> tuple[Standing, ...]:
         """Every declared rollout, by name; everything is read only when something was changed."""
-        if self._read_revision != await self._store.newest_number():
+        if self._known_revision != await self._store.newest_number():
             number, resources = await self._store.current()
-            self._read_revision, self._read = number, tuple(standings_of(number, resources))
-        return self._read
+            self._know(number, state_of(resources))
+        return tuple(self._known.values())
+
+    def known(self, name: str) -> Standing | None:
+        """One rollout as it was read or written here last, without a look at the store; None: it was not there."""
+        return self._known.get(name)
 
     async def one(self, name: str) -> Standing:
         """One rollout; NotFound."""
-        for standing in await self.all():
-            if standing.name == name:
-                return standing
-        raise NotFound(
-            f"there is no Rollout `{name[:128]}`", hint="`podium rollout list` shows those that are declared"
-        )
+        await self.all()
+        if (standing := self._known.get(name)) is None:
+            raise NotFound(
+                f"there is no Rollout `{name[:128]}`", hint="`podium rollout list` shows those that are declared"
+            )
+        return standing
 
     async def write(self, standing: Standing, move: Move, *, author: str) -> Revision | None:
         """Make it so, as one revision. None: another revision came first, and nothing was written.
@@ -110,8 +114,12 @@ class Standings:
             )
         except Conflict:
             return None
+        self._know(revision.number, after)
         self._changed()
         return revision
+
+    def _know(self, number: int, state: State) -> None:
+        self._known_revision, self._known = number, {one.name: one for one in standings_of(number, state)}
 
     async def last_move(self, name: str) -> Revision | None:
         """The newest revision that moved this rollout, of the last two hundred."""
@@ -121,9 +129,8 @@ class Standings:
         return None
 
 
-def standings_of(number: int, resources: Iterable[Resource]) -> Iterable[Standing]:
+def standings_of(number: int, state: State) -> Iterable[Standing]:
     """The rollouts of a state."""
-    state = state_of(resources)
     for (kind, name), resource in state.items():
         if kind == "Rollout" and isinstance(resource.spec, Rollout):
             progress = state.get(("Progress", name))
