@@ -33,6 +33,7 @@ from podium.control.rollouts.use import Rollouts
 from podium.control.settings import ControlSettings
 from podium.control.snapshots import SnapshotPublisher, Snapshots, SnapshotStatus
 from podium.control.standings import GatewayAsker, SharedStandings, StandingsUse
+from podium.control.turn import Turn
 from podium.control.usage import Usage
 from podium.core.clock import Clock, SystemClock
 from podium.core.errors import PodiumError
@@ -118,7 +119,8 @@ class ControlPlane:
             own_keys=lambda declared: own_entries(pepper, declared),
         )
         self.operators = Operators(key_store, pepper, self.clock)
-        self.resources = Resources(resource_store, key_store, self.clock, changed=self.snapshots.changed)
+        turn = Turn()
+        self.resources = Resources(resource_store, key_store, self.clock, changed=self.snapshots.changed, turn=turn)
         self.keys = Keys(key_store, resource_store, pepper, self.clock, changed=self._key_changed)
         self.usage = Usage(ledger)
         self.exchanges = Exchanges(ledger)
@@ -131,7 +133,7 @@ class ControlPlane:
         )
         self.known_exchanges = KnownExchanges(ledger, lambda: self.loader.status)
         self.feedback = FeedbackList(feedback)
-        rollouts = Standings(resource_store, changed=self.snapshots.changed)
+        rollouts = Standings(resource_store, changed=self.snapshots.changed, turn=turn)
         traffic, shelf = Traffic(ledger, self.clock), rolling_out.shelf if rolling_out is not None else None
         experiments = rolling_out.experiments if rolling_out is not None else None
         reports = ExperimentReports(resource_store, traffic, store=experiments, shelf=shelf)

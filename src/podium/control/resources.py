@@ -16,6 +16,7 @@ from podium.control.ports import Change, KeyStore, ResourceStore, Revision
 from podium.control.problems import InvalidDocuments, Problem, StateConflict, raise_problems
 from podium.control.rollouts.guard import check_active, check_declared, check_undo, kept_progress, tidied
 from podium.control.specs import State, same_values, values_of
+from podium.control.turn import Tries, Turn
 from podium.control.validation import check_change
 from podium.core.clock import Clock
 from podium.core.errors import Conflict, InvalidRequest, NotFound
@@ -23,7 +24,6 @@ from podium.core.resources import Kind, Resource
 
 __all__ = ["Applied", "HistoryPage", "Plan", "Resources"]
 
-_RETRIES = 5
 _MAX_MESSAGE = 2000
 _PAGE = 200
 _MAX_SCANNED = 10_000
@@ -53,11 +53,18 @@ class HistoryPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resources:
-    """The use cases. `changed` is called after each commit."""
+    """The use cases. `changed` is called after each commit. `turn`: of all in this process that change resources."""
 
     def __init__(
-        self, store: ResourceStore, keys: KeyStore, clock: Clock, *, changed: Callable[[], None] = lambda: None
+        self,
+        store: ResourceStore,
+        keys: KeyStore,
+        clock: Clock,
+        *,
+        changed: Callable[[], None] = lambda: None,
+        turn: Turn | None = None,
     ) -> None:
+        self._turn = turn or Turn()
         self._store = store
         self._keys = keys
         self._clock = clock
@@ -88,18 +95,19 @@ class Resources:
         """
         _check_words(author, message)
         first: Plan | None = None
-        for _ in range(_RETRIES):
-            number, before = await self._current()
-            _check_expected(number, expected_revision)
-            plan = await self._plan(documents, number, before, prune=prune)
-            if first is not None and not _same_changes(plan.changes, first.changes):
-                break
-            if dry_run or not plan.changes:
-                return Applied(plan=plan, revision=None, dry_run=dry_run)
-            first = plan
-            revision = await self._try_commit(plan, author, message)
-            if revision is not None:
-                return Applied(plan=plan, revision=revision)
+        async with Tries(self._turn) as tries:
+            while await tries.another():
+                number, before = await self._current()
+                _check_expected(number, expected_revision)
+                plan = await self._plan(documents, number, before, prune=prune)
+                if first is not None and not _same_changes(plan.changes, first.changes):
+                    break
+                if dry_run or not plan.changes:
+                    return Applied(plan=plan, revision=None, dry_run=dry_run)
+                first = plan
+                revision = await self._try_commit(plan, author, message)
+                if revision is not None:
+                    return Applied(plan=plan, revision=revision)
         raise Conflict(
             "somebody else changed the same resources at the same moment",
             hint="look at the newest revisions, then apply again",
@@ -158,17 +166,18 @@ class Resources:
         revision = await self.revision(number)
         raise_problems(tuple(check_undo(revision)))
         changes = inverse(revision.changes)
-        for _ in range(_RETRIES):
-            newest, before = await self._current()
-            _check_untouched(before, revision)
-            after = tidied(before, _with_changes(before, changes))
-            raise_problems(tuple(check_active(before, after)))
-            await self._check(before, after)
-            plan = Plan(revision=newest, changes=changes_between(before, after), unchanged=0)
-            text = message or f"undo revision {number}"
-            committed = await self._try_commit(plan, author, text, undoes=number)
-            if committed is not None:
-                return committed
+        async with Tries(self._turn) as tries:
+            while await tries.another():
+                newest, before = await self._current()
+                _check_untouched(before, revision)
+                after = tidied(before, _with_changes(before, changes))
+                raise_problems(tuple(check_active(before, after)))
+                await self._check(before, after)
+                plan = Plan(revision=newest, changes=changes_between(before, after), unchanged=0)
+                text = message or f"undo revision {number}"
+                committed = await self._try_commit(plan, author, text, undoes=number)
+                if committed is not None:
+                    return committed
         raise Conflict("others change resources all the time; the undo found no moment", hint="try again")
 
     async def delete(
@@ -176,17 +185,18 @@ class Resources:
     ) -> Revision:
         """Remove one resource. NotFound; Conflict when something refers to it."""
         _check_words(author, message)
-        for _ in range(_RETRIES):
-            number, before = await self._current()
-            _check_expected(number, expected_revision)
-            _find(before, kind, name)
-            after = tidied(before, {key: resource for key, resource in before.items() if key != (kind, name)})
-            raise_problems(tuple(check_declared(before, after)))
-            await self._check(before, after)
-            plan = Plan(revision=number, changes=changes_between(before, after), unchanged=0)
-            revision = await self._try_commit(plan, author, message or f"delete {kind}/{name}")
-            if revision is not None:
-                return revision
+        async with Tries(self._turn) as tries:
+            while await tries.another():
+                number, before = await self._current()
+                _check_expected(number, expected_revision)
+                _find(before, kind, name)
+                after = tidied(before, {key: resource for key, resource in before.items() if key != (kind, name)})
+                raise_problems(tuple(check_declared(before, after)))
+                await self._check(before, after)
+                plan = Plan(revision=number, changes=changes_between(before, after), unchanged=0)
+                revision = await self._try_commit(plan, author, message or f"delete {kind}/{name}")
+                if revision is not None:
+                    return revision
         raise Conflict("others change resources all the time; the delete found no moment", hint="try again")
 
     async def _current(self) -> tuple[int, State]:

@@ -429,6 +429,19 @@ async def test_all_that_gateways_took_out_return_in_the_same_round(declared, rol
     assert {(await rollouts.get(name)).phase for name in names} == {"returned"}
 
 
+async def test_operators_find_a_moment_while_many_rollouts_move(declared, rollouts, rounds, running, loop, clock):
+    await running()
+    names = await _many_running(declared, rollouts, rounds)
+    clock.advance(5)
+    paused = names[::3]
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(loop.once())
+        for name in paused:
+            group.create_task(rollouts.pause(name, author=ANNA))
+    assert {(await rollouts.get(name)).phase for name in paused} == {"paused"}
+
+
 async def test_a_blue_green_switch_waits_for_its_operator_then_everybody_has_it(
     started, rounds, rollouts, version_of, analyst, loop
 ):

@@ -254,7 +254,8 @@ class RolloutLoop:
             await self._write(standing, move)
 
     async def _write(self, standing: Standing, move: Move) -> None:
-        revision = await self._standings.write(standing, move, author=LOOP_AUTHOR)
+        async with self._standings.turn.taken():
+            revision = await self._standings.write(standing, move, author=LOOP_AUTHOR)
         if revision is None:
             return  # something else was changed at this moment: the next round looks anew
         _log.info(

@@ -12,6 +12,7 @@ from podium.control.ports import ResourceStore, Revision
 from podium.control.problems import raise_problems
 from podium.control.rollouts.guard import check_active
 from podium.control.specs import State
+from podium.control.turn import Turn
 from podium.control.validation import check_change
 from podium.core.errors import Conflict, NotFound
 from podium.core.resources import Model, Progress, Resource, Rollout, Version
@@ -67,9 +68,15 @@ class Move:
 
 
 class Standings:
-    """Reads and writes them. `changed` is called after each commit."""
+    """Reads and writes them. `changed` is called after each commit.
 
-    def __init__(self, store: ResourceStore, *, changed: Callable[[], None] = lambda: None) -> None:
+    `turn`: of all in this process that change resources; who reads, decides and writes takes it for that.
+    """
+
+    def __init__(
+        self, store: ResourceStore, *, changed: Callable[[], None] = lambda: None, turn: Turn | None = None
+    ) -> None:
+        self.turn = turn or Turn()
         self._store = store
         self._changed = changed
         self._known: dict[str, Standing] = {}

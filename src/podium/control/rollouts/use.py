@@ -18,6 +18,7 @@ from podium.control.rollouts.moves import Asked, moved
 from podium.control.rollouts.ports import Analyst, EvidenceShelf, Judgement
 from podium.control.rollouts.standing import Move, Standing, Standings
 from podium.control.rollouts.views import EvidenceNote, RolloutView, VerdictView, view_of
+from podium.control.turn import Tries
 from podium.core.clock import Clock
 from podium.core.errors import Conflict, InvalidRequest, NotFound
 from podium.core.ids import random_token
@@ -29,7 +30,6 @@ __all__ = ["Rollouts"]
 
 _log = structlog.get_logger("podium.control.rollouts")
 
-_RETRIES = 10
 _MAX_MESSAGE = 1000
 _SALT_LENGTH = 16
 _EVIDENCE_S = 10.0
@@ -127,19 +127,20 @@ class Rollouts:
                 f"a message is at most {_MAX_MESSAGE} characters, none of them NUL", parameter="message"
             )
         salt = random_token(_SALT_LENGTH)
-        for _ in range(_RETRIES):
-            standing = await self._standings.one(name)
-            seen = standing.seen if seen is None else seen
-            if standing.seen != seen:
-                raise await self._passed(standing, happening)
-            asked = Asked(author=author, now_unix_s=self._clock.unix_ns() / 1e9, message=message)
-            move = moved(standing, happening, asked, salt=salt, arm=arm)
-            if move is None:
-                return self._view(standing)
-            move = await self._with_evidence(standing, move, str(happening), asked.now_unix_s)
-            revision = await self._standings.write(standing, move, author=author)
-            if revision is not None:
-                return view_of(_after(standing, move.progress, revision))
+        async with Tries(self._standings.turn) as tries:
+            while await tries.another():
+                standing = await self._standings.one(name)
+                seen = standing.seen if seen is None else seen
+                if standing.seen != seen:
+                    raise await self._passed(standing, happening)
+                asked = Asked(author=author, now_unix_s=self._clock.unix_ns() / 1e9, message=message)
+                move = moved(standing, happening, asked, salt=salt, arm=arm)
+                if move is None:
+                    return self._view(standing)
+                move = await self._with_evidence(standing, move, str(happening), asked.now_unix_s)
+                revision = await self._standings.write(standing, move, author=author)
+                if revision is not None:
+                    return view_of(_after(standing, move.progress, revision))
         raise Conflict("others change resources all the time; the command found no moment", hint="try again")
 
     async def _with_evidence(self, standing: Standing, move: Move, happening: str, now_unix_s: float) -> Move:
