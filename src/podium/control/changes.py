@@ -27,10 +27,9 @@ def state_of(resources: Iterable[Resource]) -> State:
 def changes_between(before: State, after: State) -> tuple[Change, ...]:
     """What makes `after` of `before`, ordered by kind and name."""
     changes = []
-    for kind, name in sorted(before.keys() | after.keys()):
+    others = [key for key in before.keys() | after.keys() if before.get(key) is not after.get(key)]
+    for kind, name in sorted(others):
         old, new = before.get((kind, name)), after.get((kind, name))
-        if old is new:
-            continue
         old_values = None if old is None else values_of(old.spec)
         new_values = None if new is None else values_of(new.spec)
         if not same_values(old_values, new_values):

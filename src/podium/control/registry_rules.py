@@ -35,11 +35,14 @@ def wrong_versions(before: State, after: State) -> Iterator[Problem]:
 
 def retired_in_use(before: State, after: State, references: References) -> Iterator[Problem]:
     """Retired versions that something goes on using or begins to use; children and rollouts that are over do not."""
+    retired = {key for key, resource in after.items() if _retired(resource)}
+    if not retired:
+        return
     for key, resource in after.items():
         if isinstance(resource.spec, Version) or _is_over(resource, after):
             continue
         for path, target in references(resource):
-            if not _retired(after.get(target)):
+            if target not in retired:
                 continue
             if not _retired(before.get(target)):
                 message = f"cannot be retired: {resource.kind}/{resource.name} uses it ({path})"

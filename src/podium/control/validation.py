@@ -47,7 +47,9 @@ def check_change(
 def _changed_versions(before: State, after: State) -> Iterator[Problem]:
     for key, resource in after.items():
         old = before.get(key)
-        if old is None or not isinstance(old.spec, Version) or not isinstance(resource.spec, Version):
+        if old is None or old is resource:
+            continue
+        if not isinstance(old.spec, Version) or not isinstance(resource.spec, Version):
             continue
         if not same_version(old.spec, resource.spec):
             yield Problem(
@@ -134,7 +136,10 @@ def _wrong_keys(before: State, after: State) -> Iterator[Problem]:
 
 
 def _missing_references(before: State, after: State) -> Iterator[Problem]:
+    nothing_went = before.keys() <= after.keys()
     for key, resource in after.items():
+        if nothing_went and before.get(key) is resource:
+            continue
         for path, target in references(resource):
             if target in after:
                 continue

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from podium.control.ports import Change, Revision
 from podium.core.clock import Clock, SystemClock
 from podium.core.errors import Conflict, OperatorError
-from podium.core.resources import Kind, Resource, spec_from_builtins
+from podium.core.resources import SPECS, Kind, Resource, spec_from_builtins
 from podium.store.sql.database import Database
 from podium.store.sql.tables import resources, revisions
 
@@ -21,6 +21,9 @@ _PUT = text(
     "INSERT INTO resources (kind, name, spec, revision) VALUES (:kind, :name, :spec, :revision)"
     " ON CONFLICT (kind, name) DO UPDATE SET spec = excluded.spec, revision = excluded.revision"
 )
+
+
+_KINDS: dict[str, Kind] = {kind: kind for kind in SPECS}
 
 
 class SqlResourceStore:
@@ -137,7 +140,7 @@ def _revision(row: Row[Any]) -> Revision:
 
 def _resource(kind: str, name: str, spec: str) -> Resource:
     try:
-        known = msgspec.convert(kind, Kind)
+        known = _KINDS.get(kind) or msgspec.convert(kind, Kind)
         return Resource(known, name, spec_from_builtins(known, msgspec.json.decode(spec)))
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise OperatorError(
