@@ -1,12 +1,13 @@
 """What users said in words is erased: by age, by request and by person; marks stay and count."""
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from podium.control.feedback_keeping import Erasure
 from podium.core.ids import event_id
 from podium.core.records import FeedbackRecord
 from podium.store.sql.feedback import SqlFeedback
+from podium.store.sql.feedback_words import _old_words
 from podium.store.sql.ledger import SqlLedger
 from podium.store.sql.rollout_tables import feedback, opinions_waiting
 from podium.testing.events import make_event
@@ -44,6 +45,16 @@ class Words:
 @pytest.fixture
 def words(database):
     return Words(database)
+
+
+async def test_what_is_old_is_found_by_its_index_however_many_marks_there_are(words, database):
+    statement = _old_words(100.0).limit(500).compile(compile_kwargs={"literal_binds": True})
+    async with database.read() as connection:
+        if not database.is_sqlite:
+            await connection.execute(text("SET LOCAL enable_seqscan = off"))  # of a table without rows it is quicker
+        how = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+        plan = (await connection.execute(text(f"{how} {statement}"))).all()
+    assert "ix_feedback_words" in str(plan)
 
 
 async def test_what_is_old_loses_comment_and_name_in_batches_and_keeps_its_marks(words):

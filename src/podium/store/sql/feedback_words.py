@@ -13,7 +13,7 @@ from podium.control.feedback_keeping import Erasure
 from podium.core.records import FeedbackRecord, decode_record
 from podium.store.sql.database import Database
 from podium.store.sql.request_ids import find_statements
-from podium.store.sql.rollout_tables import feedback, opinions_waiting
+from podium.store.sql.rollout_tables import HAS_WORDS, feedback, opinions_waiting
 from podium.store.sql.tables import exchanges
 
 __all__ = ["SqlFeedbackWords"]
@@ -32,7 +32,7 @@ class SqlFeedbackWords:
     async def forget_before(self, unix_s: float, *, limit: int) -> int:
         """Erase words that were said before then, at most so many; how many. Unavailable."""
         async with self._database.read() as connection:
-            keys = await _keys(connection, _words().where(feedback.c.created_unix_s < unix_s).limit(limit))
+            keys = await _keys(connection, _old_words(unix_s).limit(limit))
         return await self._erase(keys, ())
 
     async def forget(self, whose: Erasure, *, limit: int) -> int:
@@ -66,6 +66,10 @@ class SqlFeedbackWords:
             named = await connection.execute(update(feedback).where(theirs).values(user=""))
             dropped = await connection.execute(delete(opinions_waiting).where(opinions_waiting.c.id.in_(waiting)))
         return commented.rowcount + named.rowcount + dropped.rowcount
+
+
+def _old_words(unix_s: float) -> Select[Any]:
+    return select(feedback.c.exchange_id, feedback.c.kind).where(HAS_WORDS, feedback.c.created_unix_s < unix_s)
 
 
 def _words() -> Select[Any]:
