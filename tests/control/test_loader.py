@@ -131,6 +131,24 @@ async def test_a_segment_of_a_newer_podium_does_not_hold_up_the_others(journals,
     assert (loader.status.stuck, loader.status.lag_bytes) == (("a/1",), 3)
 
 
+async def test_events_that_meet_a_bug_do_not_hold_up_those_of_other_segments(journals, ledger, loader):
+    journals.append("a/1", *events(3))
+    journals.append("a/2", *events(3))
+    load = ledger.load
+
+    async def buggy(source, position, *more):
+        if source == "a/1":
+            raise ZeroDivisionError("a bug")
+        return await load(source, position, *more)
+
+    ledger.load = buggy
+    assert await loader.load_once() == 3
+    assert (loader.status.stuck, loader.status.lag_bytes) == (("a/1",), 3)
+    ledger.load = load
+    assert await loader.load_once() == 3
+    assert loader.status.lag_bytes == 0
+
+
 async def test_damage_that_was_stepped_over_is_counted(journals, ledger, loader):
     journals.append("a/1", *events(3))
 

@@ -11,6 +11,7 @@ from podium.core.resources import BackendSpec, Model, Provider, Tenant, Version
 from podium.core.snapshot import KeyEntry, Snapshot
 from podium.gateway.fleet import Fleet
 from podium.gateway.follow import SnapshotFollower
+from podium.gateway.world import World
 from podium.testing.clock import TestClock
 from podium.testing.waiting import eventually
 from podium.upstreams.providers import LocalWorkers, Providers
@@ -137,6 +138,23 @@ async def test_a_damaged_one_is_read_once_and_the_one_after_it_is_taken(follow):
     source.revision, source.read_error = 3, None
     await follower.look()
     assert revision(follower) == 3
+
+
+async def test_one_that_meets_a_bug_leaves_the_last_one_serving_and_the_one_after_it_is_taken(follow, monkeypatch):
+    source = Source()
+    source.revision = 1
+    follower = follow(source)
+    async with running(follower):
+        await eventually(lambda: revision(follower) == 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(World, "made", lambda *_: 1 // 0)
+            source.revision = 2
+            follower.tell()
+            await eventually(lambda: source.reads == 2)
+            assert revision(follower) == 1
+        source.revision = 3
+        follower.tell()
+        await eventually(lambda: revision(follower) == 3)
 
 
 @pytest.fixture

@@ -14,7 +14,14 @@ from podium.app.backends import backends_out
 from podium.app.budget_truth_place import budget_truth
 from podium.app.feedback import ControlAsker
 from podium.app.garbage import collect_between_exchanges
-from podium.app.process import gateway_token, prepare_data_folder, root_secret, run_until_stopped, worker_key
+from podium.app.process import (
+    gateway_token,
+    prepare_data_folder,
+    root_secret,
+    run_until_stopped,
+    steadily,
+    worker_key,
+)
 from podium.app.reachable import reachable
 from podium.app.snapshots import published_snapshots, snapshot_poll_s, told_by_database
 from podium.config import Settings
@@ -228,7 +235,7 @@ class Gateway:
                 stack.push_async_callback(self.probe_server.stop)
             await self.server.start()
             async with asyncio.TaskGroup() as group:
-                loops = [group.create_task(duty(), name=duty.__qualname__) for duty in duties]
+                loops = [group.create_task(steadily(duty), name=duty.__qualname__) for duty in duties]
                 yield
                 await self.server.stop()
                 await self.flight.all_landed(_LANDING_TIMEOUT_S)

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import structlog
 import uvloop
 
 from podium.config import Settings
@@ -13,7 +14,19 @@ from podium.control.bootstrap import ensure_root_secret
 from podium.core.errors import OperatorError
 from podium.identity.keys import derive_secret
 
-__all__ = ["check_free", "gateway_token", "prepare_data_folder", "root_secret", "run_until_stopped", "worker_key"]
+__all__ = [
+    "check_free",
+    "gateway_token",
+    "prepare_data_folder",
+    "root_secret",
+    "run_until_stopped",
+    "steadily",
+    "worker_key",
+]
+
+_log = structlog.get_logger(__name__)
+
+_RESTART_S = 1.0
 
 
 def run_until_stopped(serve: Callable[[asyncio.Event], Awaitable[int]]) -> int:
@@ -27,6 +40,18 @@ def run_until_stopped(serve: Callable[[asyncio.Event], Awaitable[int]]) -> int:
         return await serve(stop)
 
     return uvloop.run(main())
+
+
+async def steadily(duty: Callable[[], Awaitable[None]]) -> None:
+    """Run a duty that goes on for as long as the process; start it anew when it breaks."""
+    while True:
+        try:
+            await duty()
+        except Exception:  # noqa: BLE001 - the task boundary: a bug in one duty must not end what serves beside it
+            _log.exception("a duty broke; it starts anew", duty=getattr(duty, "__qualname__", repr(duty)))
+            await asyncio.sleep(_RESTART_S)
+        else:
+            return
 
 
 def prepare_data_folder(path: Path) -> None:

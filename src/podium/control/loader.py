@@ -162,6 +162,13 @@ class Loader:
             except OperatorError as error:  # this segment only, e.g. of a newer Podium; the others go on
                 self._cannot_read(segment.source, error.message)
                 behind = True
+            except (PodiumError, OSError):
+                raise  # of database or disk, which all segments need
+            except Exception:  # noqa: BLE001 - a boundary: a bug that one segment's events meet does not stop the others
+                if segment.source not in self._stuck:
+                    _log.exception("events of a journal segment cannot be loaded", source=segment.source)
+                self._stuck.add(segment.source)
+                behind = True
         if not behind:
             self._caught_up_ns = self._clock.monotonic_ns()
             self._complete_unix_ns = max(self._complete_unix_ns, began_unix_ns)

@@ -85,7 +85,10 @@ class SnapshotFollower:
             )
             return
         if self.current is None or snapshot.revision != self.current.snapshot.revision:
-            await self._install_by_and_by(snapshot)
+            try:
+                await self._install_by_and_by(snapshot)
+            except Exception:  # a boundary: the world that serves outlives a bug that a new one meets
+                log.exception("snapshot_not_installed", revision=snapshot.revision)
 
     async def _install_by_and_by(self, snapshot: Snapshot) -> None:
         """As `install`, while others have their turns: ten thousand models take half a second to compile."""

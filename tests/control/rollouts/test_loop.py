@@ -380,13 +380,16 @@ async def test_arms_get_other_shares_when_the_analysis_says_so(running, rounds, 
     assert progress.step_unix_s == progress.changed_unix_s  # a span of its own
 
 
-async def test_one_broken_rollout_does_not_stop_the_others(declared, rollouts, rounds, analyst, running):
+@pytest.mark.parametrize("fault", [InternalError("broken"), ZeroDivisionError("a bug")], ids=["internal", "bug"])
+async def test_one_that_cannot_be_judged_does_not_stop_the_others_and_is_held(
+    declared, rollouts, rounds, analyst, running, loop, fault
+):
     await running()
 
     class Broken(type(analyst)):
         async def judge(self, standing, now_unix_s):
             if standing.name == "a":
-                raise InternalError("broken")
+                raise fault
             return BAD
 
     analyst.__class__ = Broken
@@ -395,7 +398,45 @@ async def test_one_broken_rollout_does_not_stop_the_others(declared, rollouts, r
     await rollouts.start("a", author=ANNA)
     await rounds(4)
     assert (await rollouts.get("r")).phase == "returned"
-    assert (await rollouts.get("a")).phase == "running"
+    held = await rollouts.get("a")
+    assert (held.phase, loop.verdict("a").reason) == ("running", "analysis_broke")
+    await rounds(40)
+    held = await rollouts.get("a")
+    assert (held.phase, held.reason) == ("paused", "analysis_error")
+
+
+async def test_a_bad_candidate_is_returned_also_when_its_evidence_cannot_be_kept(rounds, rollouts, analyst, running):
+    await running()
+
+    class Forgetful(type(analyst)):
+        async def keep(self, standing, judgement, happening, now_unix_s):
+            raise ZeroDivisionError("a bug")
+
+    analyst.__class__ = Forgetful
+    analyst.judgement = BAD
+    await rounds(1)
+    one = await rollouts.get("r")
+    assert (one.phase, one.reason, one.evidence) == ("returned", "metric_failed", "")
+
+
+async def test_a_bug_that_one_rollout_meets_does_not_stop_the_others(
+    declared, rollouts, rounds, analyst, running, loop, monkeypatch
+):
+    await running()
+    analyst.judgement = BAD
+    await declared("{kind: Model, name: talk, spec: {version: v1}}")
+    await declared("{kind: Rollout, name: a, spec: {model: talk, candidate: v2}}")
+    await rollouts.start("a", author=ANNA)
+    look = loop._look
+
+    async def buggy(standing):
+        if standing.name == "a":
+            raise ZeroDivisionError("a bug")
+        await look(standing)
+
+    monkeypatch.setattr(loop, "_look", buggy)
+    await rounds(1)
+    assert (await rollouts.get("r")).phase == "returned"
 
 
 async def _many_running(declared, rollouts, rounds):

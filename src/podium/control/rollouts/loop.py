@@ -16,6 +16,7 @@ from podium.control.rollouts.guard import is_active
 from podium.control.rollouts.moves import Asked, check_freeze, moved
 from podium.control.rollouts.ports import Analyst, BadBackend, Judgement, RolloutGateways, Trip
 from podium.control.rollouts.standing import LOOP_AUTHOR, Move, Standing, Standings
+from podium.control.rollouts.steady import SteadyAnalyst
 from podium.control.rollouts.trials import Trials
 from podium.control.rollouts.views import VerdictView
 from podium.control.waiting import wait_for
@@ -51,7 +52,7 @@ class RolloutLoop:
         """`prepare_s`: how long a candidate may take until it answers."""
         self._standings = standings
         self._clock = clock
-        self._analyst = analyst
+        self._analyst = SteadyAnalyst(analyst)
         self._gateways = gateways
         self._tick_s = tick_s
         self._trials = Trials(gateways, clock, prepare_s=prepare_s)
@@ -124,6 +125,10 @@ class RolloutLoop:
             if self._told.get(standing.name) != error.message:
                 _log.info("a rollout does not move", rollout=standing.name, why=error.message)
             self._told[standing.name] = error.message
+        except Exception as error:  # noqa: BLE001 - a boundary: a bug that one rollout meets does not stop the others
+            if self._told.get(standing.name) != repr(error):
+                _log.exception("a rollout does not move", rollout=standing.name)
+            self._told[standing.name] = repr(error)
         else:
             self._told.pop(standing.name, None)
 
