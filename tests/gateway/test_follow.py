@@ -229,3 +229,20 @@ async def test_a_key_that_is_revoked_does_not_wait_for_the_models(follow, many_m
     assert all(key.revoked_unix_s == 1.0 for key in early)
     assert follower.current.key("k1").revoked_unix_s == 1.0
     assert follower.current.key("k2") == first.key("k2")
+
+
+async def test_a_key_that_is_revoked_is_refused_though_the_models_meet_a_bug(follow, many_models, monkeypatch):
+    source = Told(many_models)
+    follower = follow(source)
+    await follower.look()
+    first = follower.current
+    (entry,) = [entry for entry in many_models.keys if entry.id == "k1"]
+    revoked = many_models.keys.changed({"k1": msgspec.structs.replace(entry, revoked_unix_s=1.0)})
+    source.snapshot = msgspec.structs.replace(many_models, revision=2, keys=revoked, models={})
+    with monkeypatch.context() as patch:
+        patch.setattr(World, "made", lambda *_: 1 // 0)
+        await follower.look()
+    assert follower.current.key("k1").revoked_unix_s == 1.0
+    assert follower.current.pool("m0") is first.pool("m0")
+    await follower.look()  # what met the bug is tried again
+    assert (revision(follower), follower.current.pool("m0")) == (2, None)

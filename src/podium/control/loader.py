@@ -156,7 +156,10 @@ class Loader:
                 behind = True
                 break
             try:
-                behind |= not await self._load_segment(segment)
+                if await self._load_segment(segment):
+                    self._stuck.discard(segment.source)
+                else:
+                    behind = True
             except FileNotFoundError:
                 self._forget(segment.source)
             except OperatorError as error:  # this segment only, e.g. of a newer Podium; the others go on

@@ -51,11 +51,13 @@ class Tries:
     async def another(self) -> bool:
         """Whether there is one more; waits for its moment."""
         number, self._made = self._made, self._made + 1
+        if number == _MOST_TRIES:
+            return False
         if number == 1:
             await self._held.enter_async_context(self._turn.taken())
         elif number > 1:
             await asyncio.sleep(_FIRST_WAIT_S * 2 ** (number - 2))
-        return number < _MOST_TRIES
+        return True
 
     async def __aenter__(self) -> Self:
         return self

@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from podium.core.clock import Clock
@@ -46,6 +47,7 @@ class SnapshotFollower:
         self._clock = clock
         self._poll_s = poll_s
         self._stamp: object | None = None
+        self._broken_revision = -1  # of the snapshot that met a bug last, so that it is told once
         self._told = asyncio.Event()
 
     def tell(self) -> None:
@@ -88,7 +90,17 @@ class SnapshotFollower:
             try:
                 await self._install_by_and_by(snapshot)
             except Exception:  # a boundary: the world that serves outlives a bug that a new one meets
-                log.exception("snapshot_not_installed", revision=snapshot.revision)
+                if snapshot.revision != self._broken_revision:
+                    log.exception("snapshot_not_installed", revision=snapshot.revision)
+                self._broken_revision = snapshot.revision
+                self._take_keys(snapshot)
+
+    def _take_keys(self, snapshot: Snapshot) -> None:
+        """Of a snapshot that met a bug: who may call holds at once. The next look tries the rest again."""
+        self._stamp = None
+        if self.current is not None:
+            known = msgspec.structs.replace(self.current.snapshot, keys=snapshot.keys, tenants=snapshot.tenants)
+            self.current = self.current.with_keys_of(known)
 
     async def _install_by_and_by(self, snapshot: Snapshot) -> None:
         """As `install`, while others have their turns: ten thousand models take half a second to compile."""
